@@ -1,0 +1,6 @@
+//! slackwater
+
+pub mod config;
+pub mod framing;
+pub mod limits;
+pub mod message;

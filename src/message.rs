@@ -1,0 +1,37 @@
+//! The one value that crosses all layers: a run of whole messages, still in the form in which they travel.
+//!
+//! Lives here: [`Run`] and the name of the wire format that it is in. Never here: parsing, sockets, counting.
+
+use bytes::Bytes;
+
+/// A wire format: how one message is told from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// Messages end with LF (RFC 6587 section 3.4.2, "non-transparent framing").
+    Line,
+    /// `LEN SP MSG` with a decimal length in bytes (RFC 6587 section 3.4.1, "octet counting").
+    Octet,
+}
+
+/// Whole messages of one source link, in order, framed canonically in `framing`.
+///
+/// The wire bytes are `head` followed by `body`; at most one message spans the two. `head` is empty unless the first
+/// message began in an earlier receive. Both are shared slices: cloning copies no byte.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The beginning of the first message, carried over from an earlier receive; often empty.
+    pub head: Bytes,
+    /// The rest of the first message and all others.
+    pub body: Bytes,
+    /// How many messages end in this run; at least 1.
+    pub messages: u32,
+    /// The format in which the bytes are framed.
+    pub framing: Framing,
+}
+
+impl Run {
+    /// Length on the wire, in bytes.
+    pub fn wire_len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
