@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::framing::Oversize;
 use crate::message::Framing;
 
 /// Everything that one relay process runs on.
@@ -65,17 +66,6 @@ pub struct Source {
     pub linger: Duration,
     /// `SO_RCVBUF` of its connections in bytes; `None` leaves the system's automatic sizing.
     pub receive_buffer: Option<usize>,
-}
-
-/// What happens to a message that is longer than `max_message`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oversize {
-    /// Its first `max_message` bytes are relayed, the rest is skipped.
-    Truncate,
-    /// It is skipped and counted as failed.
-    Drop,
-    /// Its connection is closed.
-    Close,
 }
 
 /// One sink.
