@@ -2,7 +2,7 @@
 //!
 //! Lives here: [`Run`] and the name of the wire format that it is in. Never here: parsing, sockets, counting.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// A wire format: how one message is told from the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,5 +33,15 @@ impl Run {
     /// Length on the wire, in bytes.
     pub fn wire_len(&self) -> usize {
         self.head.len() + self.body.len()
+    }
+}
+
+impl Run {
+    /// Lets go of the first `bytes` wire bytes, in which `messages` end.
+    pub fn skip(&mut self, bytes: usize, messages: u32) {
+        let from_head = bytes.min(self.head.len());
+        self.head.advance(from_head);
+        self.body.advance(bytes - from_head);
+        self.messages -= messages;
     }
 }

@@ -1,0 +1,266 @@
+//! A reactor's books: what was received, what became of it, and what is still in flight.
+//!
+//! `received = delivered + failed + spilled + returned + abandoned + in_flight`, at every moment, for the reactor, for each of
+//! its sources and for each of its sinks. The way in is [`Ledger::admit`], the way out is [`Ticket::settle`]; a ticket that is
+//! dropped settles as abandoned, so that no error path can forget one. Lives here: plain core-local cells and the line that is
+//! published. Never here: I/O, clocks, messages.
+
+mod published;
+
+/// The atomics that [`published`] is built on. The model in `tests/model.rs` includes that file over loom's instead.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+pub use published::{Published, Snapshot, Totals, all_drained};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Confirmed at the level that its sink asks for.
+    Delivered,
+    /// Refused for good.
+    Failed,
+    /// On disk, to be replayed at the next start.
+    Spilled,
+    /// Given back to the queue that it came from.
+    Returned,
+    /// Lost. The only bad one, and what the exit code is about.
+    Abandoned,
+}
+
+/// One set of books: a reactor's, a source's or a sink's.
+#[derive(Default)]
+struct Account {
+    received: Cell<u64>,
+    delivered: Cell<u64>,
+    failed: Cell<u64>,
+    spilled: Cell<u64>,
+    returned: Cell<u64>,
+    abandoned: Cell<u64>,
+    in_flight: Cell<u64>,
+    torn: Cell<u64>,
+}
+
+impl Account {
+    fn admit(&self, messages: u64) {
+        add(&self.received, messages);
+        add(&self.in_flight, messages);
+    }
+
+    fn settle(&self, messages: u64, outcome: Outcome) {
+        self.in_flight.set(self.in_flight.get() - messages);
+        add(self.column(outcome), messages);
+    }
+
+    fn column(&self, outcome: Outcome) -> &Cell<u64> {
+        match outcome {
+            Outcome::Delivered => &self.delivered,
+            Outcome::Failed => &self.failed,
+            Outcome::Spilled => &self.spilled,
+            Outcome::Returned => &self.returned,
+            Outcome::Abandoned => &self.abandoned,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            received: self.received.get(),
+            delivered: self.delivered.get(),
+            failed: self.failed.get(),
+            spilled: self.spilled.get(),
+            returned: self.returned.get(),
+            abandoned: self.abandoned.get(),
+            in_flight: self.in_flight.get(),
+            torn: self.torn.get(),
+        }
+    }
+}
+
+fn add(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}
+
+struct Books {
+    reactor: Account,
+    sources: Box<[Account]>,
+    sinks: Box<[Account]>,
+    bytes_in_flight: Cell<usize>,
+}
+
+/// The way through the relay that a message takes: which source, which sink, by their places in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Index of the source.
+    pub source: usize,
+    /// Index of the sink.
+    pub sink: usize,
+}
+
+/// The books of one reactor. Cloning shares them; they stay on their thread.
+#[derive(Clone)]
+pub struct Ledger(Rc<Books>);
+
+impl Ledger {
+    /// Empty books for a reactor with so many sources and sinks.
+    pub fn new(sources: usize, sinks: usize) -> Ledger {
+        let accounts = |count| std::iter::repeat_with(Account::default).take(count).collect();
+        let (sources, sinks) = (accounts(sources), accounts(sinks));
+        Ledger(Rc::new(Books { reactor: Account::default(), sources, sinks, bytes_in_flight: Cell::new(0) }))
+    }
+
+    /// Enters `messages` that occupy `bytes` of memory until they are settled.
+    pub fn admit(&self, way: Way, messages: u32, bytes: usize) -> Ticket {
+        self.0.accounts(way).for_each(|account| account.admit(u64::from(messages)));
+        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
+        Ticket { books: Rc::clone(&self.0), way, messages, bytes }
+    }
+
+    /// Counts the first part of a message whose rest never came. It was never a message.
+    pub fn tear(&self, source: usize) {
+        add(&self.0.reactor.torn, 1);
+        add(&self.0.sources[source].torn, 1);
+    }
+
+    /// Bytes of memory that unsettled messages occupy.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.0.bytes_in_flight.get()
+    }
+
+    /// The reactor's totals.
+    pub fn totals(&self) -> Totals {
+        self.0.reactor.totals()
+    }
+
+    /// The totals of each source, in the plan's order.
+    pub fn sources(&self) -> Vec<Totals> {
+        self.0.sources.iter().map(Account::totals).collect()
+    }
+
+    /// The totals of each sink, in the plan's order.
+    pub fn sinks(&self) -> Vec<Totals> {
+        self.0.sinks.iter().map(Account::totals).collect()
+    }
+}
+
+impl Books {
+    fn accounts(&self, way: Way) -> impl Iterator<Item = &Account> {
+        [&self.reactor, &self.sources[way.source], &self.sinks[way.sink]].into_iter()
+    }
+}
+
+/// The proof that some messages are in flight. Dropping it settles them as abandoned.
+#[must_use = "dropping a ticket abandons its messages"]
+pub struct Ticket {
+    books: Rc<Books>,
+    way: Way,
+    messages: u32,
+    bytes: usize,
+}
+
+impl Ticket {
+    /// How many messages it stands for.
+    pub fn messages(&self) -> u32 {
+        self.messages
+    }
+
+    /// Closes the entry.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    /// Splits off the first `messages`; the memory stays with the rest.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn split_first(&mut self, messages: u32) -> Ticket {
+        self.messages = self.messages.checked_sub(messages).expect("a ticket splits into what it has");
+        Ticket { books: Rc::clone(&self.books), way: self.way, messages, bytes: 0 }
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        let messages = u64::from(std::mem::take(&mut self.messages));
+        self.books.accounts(self.way).for_each(|account| account.settle(messages, outcome));
+        let bytes = std::mem::take(&mut self.bytes);
+        self.books.bytes_in_flight.set(self.books.bytes_in_flight.get() - bytes);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.close(Outcome::Abandoned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    const WAY: Way = Way { source: 0, sink: 0 };
+
+    fn assert_balanced(ledger: &Ledger) {
+        let all = [vec![ledger.totals()], ledger.sources(), ledger.sinks()].concat();
+        assert!(all.iter().all(Totals::balances), "{all:?}");
+    }
+
+    #[test]
+    fn each_outcome_has_its_column_and_the_books_balance_throughout() {
+        let ledger = Ledger::new(1, 1);
+        let outcomes =
+            [Outcome::Delivered, Outcome::Failed, Outcome::Spilled, Outcome::Returned, Outcome::Abandoned];
+        for (n, outcome) in (1..).zip(outcomes) {
+            let ticket = ledger.admit(WAY, n, 10);
+            assert_eq!((ledger.totals().in_flight, ledger.bytes_in_flight()), (u64::from(n), 10));
+            assert_balanced(&ledger);
+            ticket.settle(outcome);
+            assert_balanced(&ledger);
+        }
+        let totals = ledger.totals();
+        let columns = [totals.delivered, totals.failed, totals.spilled, totals.returned, totals.abandoned];
+        assert_eq!((totals.received, totals.in_flight, columns), (15, 0, [1, 2, 3, 4, 5]));
+        assert_eq!(ledger.bytes_in_flight(), 0);
+    }
+
+    #[test]
+    fn a_dropped_ticket_is_abandoned_also_by_a_panic() {
+        let ledger = Ledger::new(1, 1);
+        drop(ledger.admit(WAY, 2, 1));
+        let in_a_panic = ledger.admit(WAY, 3, 1);
+        let panicked = catch_unwind(AssertUnwindSafe(move || {
+            let _held = in_a_panic;
+            panic!("as a bug would");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((ledger.totals().abandoned, ledger.totals().in_flight, ledger.bytes_in_flight()), (5, 0, 0));
+        assert_balanced(&ledger);
+    }
+
+    #[test]
+    fn a_split_ticket_settles_each_part_once() {
+        let ledger = Ledger::new(1, 1);
+        let mut rest = ledger.admit(WAY, 10, 64);
+        rest.split_first(4).settle(Outcome::Delivered);
+        assert_eq!((rest.messages(), ledger.bytes_in_flight()), (6, 64));
+        assert_balanced(&ledger);
+        drop(rest);
+        assert_eq!((ledger.totals().delivered, ledger.totals().abandoned), (4, 6));
+    }
+
+    #[test]
+    fn sources_and_sinks_have_books_of_their_own() {
+        let ledger = Ledger::new(2, 2);
+        ledger.admit(Way { source: 0, sink: 1 }, 3, 0).settle(Outcome::Delivered);
+        let held = ledger.admit(Way { source: 1, sink: 1 }, 4, 0);
+        ledger.tear(1);
+        let received = |all: Vec<Totals>| all.iter().map(|one| one.received).collect::<Vec<_>>();
+        assert_eq!((received(ledger.sources()), received(ledger.sinks())), (vec![3, 4], vec![0, 7]));
+        assert_eq!((ledger.sources()[1].torn, ledger.totals().torn, ledger.sinks()[1].in_flight), (1, 1, 4));
+        assert_balanced(&ledger);
+        drop(held);
+    }
+}

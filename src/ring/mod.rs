@@ -1,0 +1,252 @@
+//! A small safe layer over io_uring.
+//!
+//! The caller asks for one of a closed set of operations and gets a [`Token`]; completions come back as [`Event`]s with the
+//! caller's own name for the asker. Whatever the kernel holds (descriptor, buffer, address) belongs to a slot until the last
+//! completion. Reaping and acting are two steps: [`Ring::reap`] only collects. Lives here: all of that, and nearly all unsafe
+//! code. Never here: protocols, links, counting.
+
+mod buffers;
+mod gather;
+mod operation;
+mod slots;
+mod support;
+mod token;
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, cqueue, types};
+
+pub use buffers::{Blank, Lease};
+pub use gather::Gather;
+pub use operation::Event;
+use operation::Operation;
+use slots::Slots;
+pub use support::{SetupError, Support};
+pub use token::Token;
+
+use crate::limits::{ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, RING_CLOSE_TIMEOUT};
+
+/// One io_uring with its buffers. `O` is the caller's name for whoever asked for an operation.
+///
+/// Belongs to the thread that made it (`IORING_SETUP_SINGLE_ISSUER`).
+pub struct Ring<O> {
+    uring: IoUring,
+    slots: Slots<InFlight<O>>,
+    pool: mem::ManuallyDrop<buffers::Pool>,
+    support: Support,
+}
+
+struct InFlight<O> {
+    owner: O,
+    operation: Operation,
+}
+
+/// One completion: who asked, for which operation, and what came.
+pub struct Completion<O> {
+    /// Who asked for the operation.
+    pub owner: O,
+    /// The operation.
+    pub token: Token,
+    /// What came of it.
+    pub event: Event,
+    /// Whether the operation is over (`IORING_CQE_F_MORE` is not set).
+    pub last: bool,
+}
+
+impl<O: Copy> Ring<O> {
+    /// A ring whose receive buffers take `buffer_memory` bytes at most.
+    ///
+    /// # Errors
+    /// [`SetupError`], which names what the kernel refused and the remedy.
+    pub fn new(support: Support, buffer_memory: usize) -> Result<Ring<O>, SetupError> {
+        let uring = support.build()?;
+        let buffers = (buffer_memory / BUFFER_SIZE).min(BUFFERS_MAX);
+        let pool = buffers::Pool::new(&uring.submitter(), buffers).map_err(SetupError::from_buffers)?;
+        Ok(Ring { uring, slots: Slots::new(), pool: mem::ManuallyDrop::new(pool), support })
+    }
+
+    /// Accepts connections until it fails or is cancelled.
+    pub fn accept(&mut self, owner: O, listener: &Rc<OwnedFd>) -> Token {
+        self.submit(owner, Operation::accept(listener))
+    }
+
+    /// Receives into buffers of the pool until it fails, the peer's FIN, or it is cancelled.
+    pub fn receive(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
+        self.submit(owner, Operation::Receive { socket: Rc::clone(socket) })
+    }
+
+    /// Receives once and throws the bytes away: shows a sink's FIN or reset before the next send.
+    pub fn watch(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
+        let answer = Box::new([0; ANSWER_BUFFER]);
+        self.submit(owner, Operation::Watch { socket: Rc::clone(socket), answer })
+    }
+
+    /// Sends what `gather` holds, or its beginning.
+    pub fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
+        self.submit(owner, Operation::Send { socket: Rc::clone(socket), gather })
+    }
+
+    /// Writes what `gather` holds, or its beginning, at the file's position.
+    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
+        self.submit(owner, Operation::Write { file: Rc::clone(file), gather })
+    }
+
+    /// Connects a socket.
+    pub fn connect(&mut self, owner: O, socket: &Rc<OwnedFd>, address: SocketAddr) -> Token {
+        self.submit(owner, Operation::connect(socket, address))
+    }
+
+    /// Waits for the next ring of an eventfd(2).
+    pub fn wake(&mut self, owner: O, bell: &Rc<OwnedFd>) -> Token {
+        self.submit(owner, Operation::Wake { bell: Rc::clone(bell), count: Box::new(0) })
+    }
+
+    /// Asks for the end of an operation. Its own completion still comes, before or after the cancel's, and may carry data.
+    pub fn cancel(&mut self, owner: O, target: Token) {
+        self.submit(owner, Operation::Cancel { target });
+    }
+
+    /// Operations that the kernel has not finished.
+    pub fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes of receive buffers that the kernel may fill.
+    pub fn offered_bytes(&self) -> usize {
+        self.pool.offered() * BUFFER_SIZE
+    }
+
+    /// Offers receive buffers until the kernel has `bytes` of them, as far as there are free ones.
+    pub fn offer(&mut self, bytes: usize) {
+        self.pool.offer(bytes / BUFFER_SIZE);
+    }
+
+    /// A receive buffer for a plain system call; `None` when all are in use.
+    pub fn take_buffer(&mut self) -> Option<Blank> {
+        self.pool.take()
+    }
+
+    fn submit(&mut self, owner: O, operation: Operation) -> Token {
+        let token = self.slots.insert(InFlight { owner, operation });
+        let in_flight = self.slots.get_mut(token).expect("inserted above");
+        let entry = in_flight.operation.entry(self.support).user_data(token.user_data());
+        while self.push(&entry).is_err() {
+            self.submit_queued();
+        }
+        token
+    }
+
+    fn push(&mut self, entry: &io_uring::squeue::Entry) -> Result<(), io_uring::squeue::PushError> {
+        // SAFETY: every address in the entry points into the operation's boxes, which its slot keeps until the last completion.
+        unsafe { self.uring.submission().push(entry) }
+    }
+
+    /// Makes room in a full submission queue. What may go wrong passes by itself (`EAGAIN`, `EBUSY`, `EINTR`; io_uring_enter(2)).
+    fn submit_queued(&mut self) {
+        if let Err(error) = self.uring.submit() {
+            debug_assert!(is_passing(&error), "submitting: {error}");
+        }
+    }
+
+    /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end).
+    ///
+    /// # Errors
+    /// What io_uring_enter(2) says, except what passes by itself.
+    pub fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let entered = match timeout {
+            None => self.uring.submit_and_wait(1),
+            Some(timeout) => {
+                let timespec = types::Timespec::from(timeout);
+                self.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
+            }
+        };
+        match entered {
+            Err(error) if !is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Collects every completion that is there.
+    pub fn reap(&mut self, completions: &mut Vec<Completion<O>>) {
+        let mut queue = self.uring.completion();
+        for entry in &mut queue {
+            if let Some(completion) = settle(&mut self.slots, &mut self.pool, &entry) {
+                completions.push(completion);
+            }
+        }
+    }
+}
+
+/// Turns a completion into an event; the last one ends the operation and frees its slot.
+fn settle<O: Copy>(
+    slots: &mut Slots<InFlight<O>>,
+    pool: &mut buffers::Pool,
+    entry: &cqueue::Entry,
+) -> Option<Completion<O>> {
+    let token = Token::from_user_data(entry.user_data());
+    if cqueue::more(entry.flags()) {
+        let in_flight = slots.get_mut(token)?;
+        let (owner, event) = (in_flight.owner, in_flight.operation.progress(entry, pool));
+        return Some(Completion { owner, token, event, last: false });
+    }
+    let in_flight = slots.remove(token)?;
+    let (owner, event) = (in_flight.owner, in_flight.operation.complete(entry, pool));
+    Some(Completion { owner, token, event, last: true })
+}
+
+/// `ETIME`: the timeout came first. `EINTR`: the process was stopped and continued. `EAGAIN`, `EBUSY`: the kernel wants its
+/// completions reaped first. All end by going on.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
+impl<O> Ring<O> {
+    /// Cancels everything and reaps until the kernel holds nothing. False when it did not let go in time.
+    fn empty(&mut self) -> bool {
+        let deadline = Instant::now() + RING_CLOSE_TIMEOUT;
+        for target in self.slots.tokens() {
+            let entry = io_uring::opcode::AsyncCancel::new(target.user_data()).build().user_data(u64::MAX);
+            // SAFETY: a cancel refers to no memory.
+            while unsafe { self.uring.submission().push(&entry) }.is_err() {
+                drop(self.uring.submit());
+            }
+        }
+        while !self.slots.is_empty() && Instant::now() < deadline {
+            self.reap_into_nothing();
+        }
+        self.slots.is_empty()
+    }
+
+    fn reap_into_nothing(&mut self) {
+        let timespec = types::Timespec::from(Duration::from_millis(20));
+        drop(self.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec)));
+        for entry in self.uring.completion() {
+            let token = Token::from_user_data(entry.user_data());
+            if cqueue::more(entry.flags()) {
+                drop(self.slots.get_mut(token).map(|over| over.operation.progress(&entry, &mut self.pool)));
+            } else {
+                drop(self.slots.remove(token).map(|over| over.operation.complete(&entry, &mut self.pool)));
+            }
+        }
+    }
+}
+
+impl<O> Drop for Ring<O> {
+    /// A ring is given up only empty: memory that the kernel may still write to is leaked rather than freed.
+    fn drop(&mut self) {
+        if self.empty() {
+            // SAFETY: the kernel holds no operation, so it will touch neither buffers nor entries; `pool` is not used again.
+            unsafe { mem::ManuallyDrop::drop(&mut self.pool) };
+        } else {
+            mem::forget(mem::replace(&mut self.slots, Slots::new()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! What this kernel's io_uring can do, and what to tell the user when it cannot do enough.
+//!
+//! Lives here: detection by trying, not by version tables, and the messages. Never here: which operation is built (that is
+//! `operation`, which asks this).
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use io_uring::IoUring;
+use nix::errno::Errno;
+use nix::sys::utsname::uname;
+use thiserror::Error;
+
+use super::{Event, Ring};
+use crate::limits::{BUFFER_SIZE, COMPLETION_ENTRIES, SUBMISSION_ENTRIES};
+
+/// The oldest kernel that is supported: the first with `IORING_SETUP_DEFER_TASKRUN`.
+const OLDEST_KERNEL: (u32, u32) = (6, 1);
+/// Generous bound on the self-test's one byte over a socket pair.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What this kernel's io_uring can do beyond what is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// `IORING_SETUP_SINGLE_ISSUER | DEFER_TASKRUN` (kernel 6.1); without them completions interrupt the reactor.
+    pub deferred: bool,
+    /// Multishot accept (5.19) and receive (6.0); without them each is armed again after every completion.
+    pub multishot: bool,
+}
+
+/// Why io_uring cannot be used here, and what to do about it.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The sysctl forbids it.
+    #[error(
+        "io_uring is disabled on this machine: sysctl kernel.io_uring_disabled is {0}\n\
+         remedy: as root, `sysctl -w kernel.io_uring_disabled=0`{hint}",
+        hint = if *.0 == 1 { ", or run slackwater in the group of kernel.io_uring_group or with CAP_SYS_ADMIN" } else { "" }
+    )]
+    DisabledBySysctl(u8),
+    /// A seccomp filter answers `EPERM`.
+    #[error(
+        "io_uring_setup is forbidden (EPERM) though sysctl kernel.io_uring_disabled allows it: a seccomp filter, as container \
+         runtimes install one, refuses it\n\
+         remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile \
+         (docker: --security-opt seccomp=PROFILE), or in SystemCallFilter= of the systemd unit"
+    )]
+    Forbidden,
+    /// The kernel does not know it, or a seccomp filter answers `ENOSYS`.
+    #[error(
+        "io_uring_setup does not exist here (ENOSYS), kernel {0}: either a seccomp filter hides it, or the kernel was built \
+         without CONFIG_IO_URING\n\
+         remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, or boot a kernel 6.1 or \
+         newer with io_uring"
+    )]
+    Missing(String),
+    /// `ENOMEM`: the memory lock limit or the memory cgroup.
+    #[error(
+        "the kernel has no memory for an io_uring (ENOMEM): the memory lock limit is {0}\n\
+         remedy: raise it (`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit), or give the memory cgroup more"
+    )]
+    MemoryLock(String),
+    /// The process or the system has no descriptor left.
+    #[error("no file descriptor is left for an io_uring ({0})\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)")]
+    Descriptors(Errno),
+    /// Older than the oldest supported kernel.
+    #[error("kernel {0} is too old: slackwater needs 6.1 or newer\nremedy: boot a newer kernel")]
+    TooOld(String),
+    /// Something that is required and has no replacement.
+    #[error("this kernel's io_uring lacks {feature} ({error})\nremedy: boot a kernel 6.1 or newer; this is {release}")]
+    Lacks {
+        /// What is missing.
+        feature: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+        /// What `uname -r` says.
+        release: String,
+    },
+}
+
+impl SetupError {
+    fn from_setup(error: io::Error) -> SetupError {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EPERM => from_permission(disabled_by_sysctl()),
+            Errno::ENOSYS => SetupError::Missing(release()),
+            Errno::ENOMEM => SetupError::MemoryLock(memory_lock_limit()),
+            errno @ (Errno::EMFILE | Errno::ENFILE) => SetupError::Descriptors(errno),
+            _ => SetupError::Lacks { feature: "what a reactor needs", error, release: release() },
+        }
+    }
+
+    pub(super) fn from_buffers(error: io::Error) -> SetupError {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EINVAL => {
+                SetupError::Lacks { feature: "provided buffer rings (kernel 5.19)", error, release: release() }
+            }
+            _ => SetupError::from_setup(error),
+        }
+    }
+}
+
+fn from_permission(disabled: u8) -> SetupError {
+    if disabled == 0 { SetupError::Forbidden } else { SetupError::DisabledBySysctl(disabled) }
+}
+
+/// 0: allowed; 1: for a group and the privileged; 2: for nobody (Documentation/admin-guide/sysctl/kernel.rst, kernel 6.6).
+fn disabled_by_sysctl() -> u8 {
+    let value = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    value.trim().parse().unwrap_or(0)
+}
+
+fn memory_lock_limit() -> String {
+    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_MEMLOCK) {
+        Ok((soft, _)) if soft == nix::sys::resource::RLIM_INFINITY => "unlimited".to_owned(),
+        Ok((soft, _)) => format!("{} KiB", soft / 1024),
+        Err(errno) => format!("unknown ({errno})"),
+    }
+}
+
+fn release() -> String {
+    uname().map_or_else(|errno| errno.to_string(), |name| name.release().to_string_lossy().into_owned())
+}
+
+fn is_too_old(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST_KERNEL,
+        _ => false,
+    }
+}
+
+impl Support {
+    /// Everything that a supported kernel has.
+    const FULL: Support = Support { deferred: true, multishot: true };
+
+    /// Finds out what works by using it once.
+    ///
+    /// # Errors
+    /// [`SetupError`] when the kernel is too old, or io_uring is disabled, forbidden, missing or out of memory.
+    pub fn detect() -> Result<Support, SetupError> {
+        let release = release();
+        if is_too_old(&release) {
+            return Err(SetupError::TooOld(release));
+        }
+        let deferred = match Support::FULL.build() {
+            Ok(_) => true,
+            Err(SetupError::Lacks { error, .. }) if error.raw_os_error() == Some(libc::EINVAL) => false,
+            Err(error) => return Err(error),
+        };
+        let multishot = receives_one_byte(Support { deferred, multishot: true })?;
+        Ok(Support { deferred, multishot })
+    }
+
+    /// A ring without buffers.
+    pub(super) fn build(self) -> Result<IoUring, SetupError> {
+        let mut builder = IoUring::builder();
+        builder.dontfork().setup_clamp().setup_cqsize(COMPLETION_ENTRIES);
+        if self.deferred {
+            builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        }
+        let uring = builder.build(SUBMISSION_ENTRIES).map_err(SetupError::from_setup)?;
+        require_features(&uring)?;
+        Ok(uring)
+    }
+}
+
+fn require_features(uring: &IoUring) -> Result<(), SetupError> {
+    let parameters = uring.params();
+    let required = [
+        (parameters.is_feature_nodrop(), "IORING_FEAT_NODROP (kernel 5.5)"),
+        (parameters.is_feature_ext_arg(), "IORING_FEAT_EXT_ARG (kernel 5.11)"),
+    ];
+    match required.iter().find(|(there, _)| !there) {
+        None => Ok(()),
+        Some((_, feature)) => {
+            Err(SetupError::Lacks { feature, error: Errno::EOPNOTSUPP.into(), release: release() })
+        }
+    }
+}
+
+/// Whether a receive into provided buffers works as `support` says: one byte over a socket pair.
+fn receives_one_byte(support: Support) -> Result<bool, SetupError> {
+    let lacks = |error| SetupError::Lacks { feature: "a working receive", error, release: release() };
+    let mut ring = Ring::<()>::new(support, 2 * BUFFER_SIZE)?;
+    let (mut sender, receiver) = UnixStream::pair().map_err(lacks)?;
+    sender.write_all(b"!").map_err(lacks)?;
+    ring.offer(BUFFER_SIZE);
+    ring.receive((), &Rc::new(receiver.into()));
+    ring.park(Some(PROBE_TIMEOUT)).map_err(lacks)?;
+    let mut completions = Vec::new();
+    ring.reap(&mut completions);
+    let first = completions.into_iter().next();
+    match first.map(|completion| completion.event) {
+        Some(Event::Received(lease)) => Ok(lease.as_ref() == b"!"),
+        Some(Event::ReceiveFailed(Errno::EINVAL)) if support.multishot => Ok(false),
+        Some(Event::ReceiveFailed(errno)) => Err(lacks(errno.into())),
+        _ => Err(lacks(Errno::ETIMEDOUT.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_6_1_are_too_old() {
+        for (release, too_old) in [
+            ("5.15.0-91-generic", true),
+            ("6.0.19", true),
+            ("6.1.0", false),
+            ("6.18.44-vm", false),
+            ("7.0-rc1", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(is_too_old(release), too_old, "{release}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_own_remedy() {
+        let texts: Vec<String> = [
+            from_permission(2),
+            from_permission(1),
+            from_permission(0),
+            SetupError::from_setup(Errno::ENOSYS.into()),
+            SetupError::from_setup(Errno::ENOMEM.into()),
+            SetupError::from_setup(Errno::EMFILE.into()),
+            SetupError::from_buffers(Errno::EINVAL.into()),
+        ]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+        assert!(texts[0].contains("sysctl -w kernel.io_uring_disabled=0"));
+        assert!(texts[1].contains("kernel.io_uring_group"));
+        assert!(texts[2].contains("seccomp"));
+        assert!(texts[3].contains("ENOSYS") && texts[3].contains("seccomp"));
+        assert!(texts[4].contains("ulimit -l"));
+        assert!(texts[5].contains("ulimit -n"));
+        assert!(texts[6].contains("5.19"));
+        assert!(texts.iter().all(|text| text.contains("remedy:")));
+    }
+}

@@ -1,0 +1,176 @@
+//! The ring against the real kernel, over socket pairs and loopback.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+
+use super::*;
+use crate::limits::BUFFERS_OFFERED_MAX;
+
+const HANG: Duration = Duration::from_secs(10);
+const PLAIN: Support = Support { deferred: false, multishot: false };
+
+fn ring(support: Support) -> Ring<u8> {
+    Ring::new(support, 8 * BUFFER_SIZE).expect("a ring")
+}
+
+fn detected() -> Support {
+    Support::detect().expect("io_uring works on the machine that runs the tests")
+}
+
+/// Parks and reaps until `enough`, or a hang.
+fn reap_until(ring: &mut Ring<u8>, enough: impl Fn(&[Completion<u8>]) -> bool) -> Vec<Completion<u8>> {
+    let (mut completions, deadline) = (Vec::new(), Instant::now() + HANG);
+    while !enough(&completions) {
+        assert!(Instant::now() < deadline, "hangs with {} completions", completions.len());
+        ring.park(Some(Duration::from_millis(100))).unwrap();
+        ring.reap(&mut completions);
+    }
+    completions
+}
+
+fn received(completions: &[Completion<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for completion in completions {
+        if let Event::Received(lease) = &completion.event {
+            bytes.extend_from_slice(lease.as_ref());
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_multishot_receive_stays_armed_until_the_end_of_the_stream() {
+    let mut ring = ring(detected());
+    let (mut sender, receiver) = UnixStream::pair().unwrap();
+    ring.offer(4 * BUFFER_SIZE);
+    ring.receive(1, &Rc::new(receiver.into()));
+    sender.write_all(b"one ").unwrap();
+    let first = reap_until(&mut ring, |all| !all.is_empty());
+    assert_eq!((received(&first).as_slice(), first[0].last), (&b"one "[..], false));
+    sender.write_all(b"two").unwrap();
+    drop(sender);
+    let rest = reap_until(&mut ring, |all| all.iter().any(|one| one.last));
+    assert_eq!(received(&rest), b"two");
+    assert!(matches!(rest.last().unwrap().event, Event::EndOfStream));
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn a_plain_receive_ends_with_each_completion() {
+    let mut ring = ring(PLAIN);
+    let (mut sender, receiver) = UnixStream::pair().unwrap();
+    ring.offer(4 * BUFFER_SIZE);
+    ring.receive(1, &Rc::new(receiver.into()));
+    sender.write_all(b"one").unwrap();
+    let first = reap_until(&mut ring, |all| !all.is_empty());
+    assert_eq!((received(&first).as_slice(), first[0].last), (&b"one"[..], true));
+}
+
+#[test]
+fn without_a_buffer_on_offer_a_receive_says_so_and_loses_nothing() {
+    let mut ring = ring(detected());
+    let (mut sender, receiver) = UnixStream::pair().unwrap();
+    let receiver = Rc::new(OwnedFd::from(receiver));
+    ring.receive(1, &receiver);
+    sender.write_all(b"kept").unwrap();
+    let dry = reap_until(&mut ring, |all| !all.is_empty());
+    assert!(matches!(dry[0].event, Event::ReceiveFailed(Errno::ENOBUFS)) && dry[0].last);
+    ring.offer(BUFFER_SIZE);
+    ring.receive(1, &receiver);
+    assert_eq!(received(&reap_until(&mut ring, |all| !all.is_empty())), b"kept");
+}
+
+#[test]
+fn a_lease_returns_its_buffer_on_drop_from_any_thread() {
+    let mut ring = ring(detected());
+    ring.offer(usize::MAX);
+    assert_eq!(ring.offered_bytes(), 8.min(BUFFERS_OFFERED_MAX) * BUFFER_SIZE);
+    assert!(ring.take_buffer().is_none(), "the kernel has them all");
+    let (mut sender, receiver) = UnixStream::pair().unwrap();
+    ring.receive(1, &Rc::new(receiver.into()));
+    sender.write_all(b"x").unwrap();
+    let completions = reap_until(&mut ring, |all| !all.is_empty());
+    assert!(ring.take_buffer().is_none(), "leased");
+    let leases: Vec<Bytes> = completions.into_iter().map(|one| one.event.into_bytes()).collect();
+    std::thread::spawn(move || drop(leases)).join().unwrap();
+    assert!(ring.take_buffer().is_some());
+}
+
+impl Event {
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Event::Received(lease) => Bytes::from_owner(lease),
+            _ => Bytes::new(),
+        }
+    }
+}
+
+#[test]
+fn accept_connect_and_a_gathered_send_move_bytes_over_loopback() {
+    let mut ring = ring(detected());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    ring.accept(1, &Rc::new(listener.into()));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let socket = Rc::new(OwnedFd::from(socket));
+    ring.connect(2, &socket, address);
+    let opened = reap_until(&mut ring, |all| all.len() == 2);
+    let mut peer = opened.into_iter().find_map(|one| match one.event {
+        Event::Accepted(Ok(fd)) => Some(TcpStream::from(fd)),
+        _ => None,
+    });
+    let mut gather = Box::<Gather>::default();
+    gather.push(Bytes::from_static(b"hello "));
+    gather.push(Bytes::from(vec![b'x'; 5]));
+    ring.send(2, &socket, gather);
+    let sent = reap_until(&mut ring, |all| !all.is_empty());
+    assert!(matches!(&sent[0].event, Event::Sent(Ok(11), gather) if gather.pieces() == 2));
+    let mut got = [0; 11];
+    peer.as_mut().unwrap().read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"hello xxxxx");
+}
+
+#[test]
+fn a_cancelled_operation_still_completes_and_frees_its_slot() {
+    let mut ring = ring(detected());
+    let (_sender, receiver) = UnixStream::pair().unwrap();
+    ring.offer(BUFFER_SIZE);
+    let token = ring.receive(1, &Rc::new(receiver.into()));
+    ring.cancel(1, token);
+    let over = reap_until(&mut ring, |all| all.len() == 2);
+    assert!(over.iter().any(|one| matches!(one.event, Event::ReceiveFailed(Errno::ECANCELED)) && one.last));
+    assert!(over.iter().any(|one| matches!(one.event, Event::Canceled)));
+    assert_eq!(ring.in_flight(), 0);
+}
+
+#[test]
+fn more_operations_than_the_submission_queue_holds_are_all_submitted() {
+    let mut ring = ring(detected());
+    let pairs: Vec<_> = (0..1500).map(|_| UnixStream::pair().unwrap()).collect();
+    let (senders, receivers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    for receiver in receivers {
+        ring.watch(1, &Rc::new(receiver.into()));
+    }
+    assert_eq!(ring.in_flight(), 1500);
+    drop(senders);
+    let over = reap_until(&mut ring, |all| all.len() == 1500);
+    assert!(over.iter().all(|one| matches!(one.event, Event::Watched(Ok(0)))));
+}
+
+#[test]
+fn a_ring_dropped_with_operations_in_flight_takes_them_back_first() {
+    let mut ring = ring(detected());
+    let (sender, receiver) = UnixStream::pair().unwrap();
+    let receiver = Rc::new(OwnedFd::from(receiver));
+    ring.offer(2 * BUFFER_SIZE);
+    ring.receive(1, &receiver);
+    ring.watch(1, &receiver);
+    ring.park(Some(Duration::from_millis(1))).unwrap();
+    drop(ring);
+    assert_eq!(Rc::strong_count(&receiver), 1, "no slot holds the socket any more");
+    drop(sender);
+}

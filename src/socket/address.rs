@@ -1,0 +1,159 @@
+//! Where things are on the network, and sockets as this project opens them.
+//!
+//! Lives here: resolving, binding, options. Never here: what then happens on a socket.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use thiserror::Error;
+
+use crate::config::plan::HostPort;
+use crate::limits::{BACKLOG, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
+
+/// Why an address cannot be used.
+#[derive(Debug, Error)]
+pub enum AddressError {
+    /// The name has no address.
+    #[error("cannot resolve {host}: {error}\nremedy: check the name, or write the address as numbers")]
+    Unresolved {
+        /// The name as written.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// Another process has the port, or it is not ours to take.
+    #[error("cannot listen on {address}: {error}\nremedy: {}", remedy(.error))]
+    CannotListen {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What bind(2) or listen(2) said.
+        error: io::Error,
+    },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the program that has the port (`ss -ltnp` names it), or choose another port with --from"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit), or choose a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => "no interface has this address (`ip address` lists them); 0.0.0.0 or [::] takes all",
+        _ => "see bind(2) and listen(2)",
+    }
+}
+
+/// Every address of a host, in the resolver's order; at least one.
+///
+/// # Errors
+/// [`AddressError::Unresolved`].
+pub fn resolve(to: &HostPort) -> Result<Vec<SocketAddr>, AddressError> {
+    let unresolved = |error| AddressError::Unresolved { host: to.host.clone(), error };
+    let addresses: Vec<_> = (to.host.as_str(), to.port).to_socket_addrs().map_err(unresolved)?.collect();
+    match addresses.is_empty() {
+        false => Ok(addresses),
+        true => Err(unresolved(io::Error::other("the name has no address"))),
+    }
+}
+
+/// A socket for one attempt to connect to `address`.
+///
+/// # Errors
+/// As socket(2) and setsockopt(2).
+pub fn sink_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    keep_alive(&socket)?;
+    Ok(socket.into())
+}
+
+/// Probes a silent peer, so that a dead one is noticed.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// `count` listeners on one address, among which the kernel spreads new connections (SO_REUSEPORT, socket(7)).
+///
+/// The first is bound without SO_REUSEPORT, so that a port which any other process has is an error, even one that would share
+/// it; only then is it opened to the others.
+///
+/// # Errors
+/// [`AddressError::CannotListen`].
+pub fn listen(address: SocketAddr, count: usize, receive_buffer: Option<usize>) -> Result<Vec<OwnedFd>, AddressError> {
+    let cannot = |error| AddressError::CannotListen { address, error };
+    let first = bound(address, receive_buffer, false).map_err(cannot)?;
+    let address = first.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
+    first.set_reuse_port(true).map_err(cannot)?;
+    let others = (1..count).map(|_| bound(address, receive_buffer, true));
+    let sockets = std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>().map_err(cannot)?;
+    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(cannot)?;
+    Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+/// SO_REUSEADDR lets a port be bound again at once after a crash; it does not share one that is listened on.
+fn bound(address: SocketAddr, receive_buffer: Option<usize>, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn local(fd: &OwnedFd) -> SocketAddr {
+        SockRef::from(fd).local_addr().unwrap().as_socket().unwrap()
+    }
+
+    #[test]
+    fn several_listeners_share_one_port_that_nobody_else_can_have() {
+        let ours = listen("127.0.0.1:0".parse().unwrap(), 3, None).unwrap();
+        let address = local(&ours[0]);
+        assert!(ours.iter().all(|listener| local(listener) == address));
+        let text = listen(address, 2, None).unwrap_err().to_string();
+        assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
+    }
+
+    #[test]
+    fn a_port_that_another_socket_would_share_is_an_error_all_the_same() {
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        other.set_reuse_port(true).unwrap();
+        other.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        other.listen(1).unwrap();
+        let address = other.local_addr().unwrap().as_socket().unwrap();
+        assert!(listen(address, 2, None).is_err());
+    }
+
+    #[test]
+    fn a_closed_port_can_be_bound_again_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        drop(listener.accept().unwrap());
+        drop((listener, client));
+        assert_eq!(listen(address, 2, None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_unknown_name_says_which() {
+        let unknown = HostPort { host: "no-such-host.invalid".to_owned(), port: 1 };
+        assert!(resolve(&unknown).unwrap_err().to_string().contains("no-such-host.invalid"));
+    }
+}

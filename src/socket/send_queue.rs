@@ -1,0 +1,227 @@
+//! What one sink link has yet to send, and what it has sent and may have to send again.
+//!
+//! Positions count the bytes of the present connection. Invariant: `confirmed <= sent <= queued`, and `confirmed` is where the
+//! front chunk begins, so that everything before it is settled. Lives here: that order. Never here: I/O.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::framing::whole_prefix;
+use crate::ledger::{Outcome, Ticket};
+use crate::limits::{GATHER_BYTES, GATHER_PIECES};
+use crate::message::Run;
+use crate::ring::Gather;
+
+struct Chunk {
+    run: Run,
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// Messages in the order in which they are sent; each is kept until it is confirmed.
+#[derive(Default)]
+pub struct SendQueue {
+    chunks: VecDeque<Chunk>,
+    confirmed: u64,
+    sent: u64,
+    /// Where `sent` is: so many whole chunks, and so many bytes of the next.
+    cursor: (usize, usize),
+}
+
+impl SendQueue {
+    /// Appends messages. From here on the queue answers for their ticket.
+    pub fn push(&mut self, run: Run, ticket: Ticket, now: Instant) {
+        debug_assert_eq!(run.messages, ticket.messages(), "a ticket stands for its run");
+        self.chunks.push_back(Chunk { run, ticket, since: now });
+    }
+
+    /// Whether nothing is left to send or to confirm.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Whether something was not yet handed to our kernel on this connection.
+    pub fn has_unsent(&self) -> bool {
+        self.cursor.0 < self.chunks.len()
+    }
+
+    /// Bytes handed to our kernel on this connection.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent
+    }
+
+    /// Bytes handed to our kernel and not confirmed.
+    pub fn unconfirmed_bytes(&self) -> u64 {
+        self.sent - self.confirmed
+    }
+
+    /// Messages not settled.
+    pub fn unsettled_messages(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.run.messages)).sum()
+    }
+
+    /// When the oldest unsettled message was queued.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.chunks.front().map(|chunk| chunk.since)
+    }
+
+    /// Adds what is next to be sent, within the bounds of one send.
+    pub fn gather(&self, gather: &mut Gather) {
+        let (first, mut skip) = self.cursor;
+        let mut bytes = 0;
+        for chunk in self.chunks.range(first..) {
+            if bytes >= GATHER_BYTES || gather.pieces() + 2 > GATHER_PIECES {
+                break;
+            }
+            bytes += chunk.run.wire_len() - skip;
+            gather.push(unsent(&chunk.run.head, &mut skip));
+            gather.push(unsent(&chunk.run.body, &mut skip));
+        }
+    }
+
+    /// Our kernel took the next `bytes`.
+    pub fn advance(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        self.cursor.1 += bytes;
+        while let Some(chunk) = self.chunks.get(self.cursor.0) {
+            if self.cursor.1 < chunk.run.wire_len() {
+                break;
+            }
+            self.cursor = (self.cursor.0 + 1, self.cursor.1 - chunk.run.wire_len());
+        }
+        debug_assert!(self.has_unsent() || self.cursor.1 == 0, "no more is sent than was queued");
+    }
+
+    /// Everything up to `position` is confirmed: whole chunks are delivered. Whether there was any.
+    pub fn confirm(&mut self, position: u64) -> bool {
+        let before = self.chunks.len();
+        while let Some(front) = self.chunks.front() {
+            let end = self.confirmed + front.run.wire_len() as u64;
+            if end > position.min(self.sent) {
+                break;
+            }
+            self.confirmed = end;
+            self.cursor.0 -= 1;
+            let chunk = self.chunks.pop_front().expect("looked at above");
+            chunk.ticket.settle(Outcome::Delivered);
+        }
+        self.chunks.len() < before
+    }
+
+    /// The connection is over, with everything up to `position` confirmed: what is whole within that is delivered, the rest
+    /// stays to be sent from its beginning on the next one. Returns how many messages that will be sent again.
+    pub fn rewind(&mut self, position: u64) -> u64 {
+        let position = position.min(self.sent);
+        self.confirm(position);
+        self.deliver_part((position - self.confirmed) as usize);
+        let again = self.chunks.iter().take(self.cursor.0).map(|chunk| u64::from(chunk.run.messages)).sum();
+        (self.confirmed, self.sent, self.cursor) = (0, 0, (0, 0));
+        again
+    }
+
+    fn deliver_part(&mut self, confirmed: usize) {
+        let Some(front) = self.chunks.front_mut() else { return };
+        let whole = whole_prefix(&front.run, confirmed);
+        if whole.messages > 0 {
+            front.ticket.split_first(whole.messages).settle(Outcome::Delivered);
+            front.run.skip(whole.bytes, whole.messages);
+        }
+    }
+
+    /// Gives up everything that is not settled: it counts as abandoned.
+    pub fn abandon(&mut self) {
+        self.chunks.clear();
+        (self.confirmed, self.sent, self.cursor) = (0, 0, (0, 0));
+    }
+}
+
+/// What is left of a slice after `skip` bytes; what was skipped is taken off `skip`.
+fn unsent(slice: &Bytes, skip: &mut usize) -> Bytes {
+    let skipped = slice.len().min(*skip);
+    *skip -= skipped;
+    slice.slice(skipped..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ledger, Totals, Way};
+    use crate::message::Framing;
+
+    fn push(queue: &mut SendQueue, ledger: &Ledger, head: &'static str, body: &'static str) {
+        let messages = body.matches('\n').count() as u32;
+        let (head, bytes) = (Bytes::from_static(head.as_bytes()), Bytes::from_static(body.as_bytes()));
+        let run = Run { head, body: bytes, messages, framing: Framing::Line };
+        let ticket = ledger.admit(Way { source: 0, sink: 0 }, messages, body.len());
+        queue.push(run, ticket, Instant::now());
+    }
+
+    fn queued() -> (SendQueue, Ledger) {
+        let (mut queue, ledger) = (SendQueue::default(), Ledger::new(1, 1));
+        push(&mut queue, &ledger, "a", "bc\nde\n");
+        push(&mut queue, &ledger, "", "fgh\n");
+        (queue, ledger)
+    }
+
+    fn next(queue: &SendQueue) -> Vec<String> {
+        let mut gather = Gather::default();
+        queue.gather(&mut gather);
+        gather.iter().map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect()
+    }
+
+    fn delivered_and_in_flight(ledger: &Ledger) -> (u64, u64) {
+        let Totals { delivered, in_flight, .. } = ledger.totals();
+        (delivered, in_flight)
+    }
+
+    #[test]
+    fn a_short_send_goes_on_where_it_stopped() {
+        let (mut queue, _ledger) = queued();
+        assert_eq!(next(&queue), ["a", "bc\nde\n", "fgh\n"]);
+        queue.advance(1);
+        assert_eq!(next(&queue), ["bc\nde\n", "fgh\n"]);
+        queue.advance(4);
+        assert_eq!(next(&queue), ["e\n", "fgh\n"]);
+        queue.advance(2);
+        assert_eq!(next(&queue), ["fgh\n"]);
+        queue.advance(4);
+        assert!(!queue.has_unsent() && !queue.is_empty() && next(&queue).is_empty());
+    }
+
+    #[test]
+    fn only_what_was_sent_can_be_confirmed() {
+        let (mut queue, ledger) = queued();
+        queue.advance(7);
+        assert!(queue.confirm(u64::MAX));
+        assert_eq!(delivered_and_in_flight(&ledger), (2, 1));
+        assert_eq!((queue.unconfirmed_bytes(), queue.unsettled_messages()), (0, 1));
+        queue.advance(4);
+        assert!(!queue.confirm(10));
+        assert!(queue.confirm(11));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_rewind_delivers_whole_messages_and_sends_the_rest_again_from_its_beginning() {
+        let (mut queue, ledger) = queued();
+        queue.advance(9);
+        assert_eq!(queue.rewind(5), 1, "the rest of the first chunk; the second had not been sent whole");
+        assert_eq!(delivered_and_in_flight(&ledger), (1, 2));
+        assert_eq!(next(&queue), ["de\n", "fgh\n"]);
+        queue.advance(7);
+        queue.confirm(7);
+        assert_eq!(delivered_and_in_flight(&ledger), (3, 0));
+    }
+
+    #[test]
+    fn what_is_given_up_is_abandoned() {
+        let (mut queue, ledger) = queued();
+        queue.advance(9);
+        queue.rewind(4);
+        queue.abandon();
+        assert_eq!((ledger.totals().delivered, ledger.totals().abandoned), (1, 2));
+        assert!(queue.is_empty() && !queue.has_unsent());
+    }
+}

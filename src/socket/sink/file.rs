@@ -1,0 +1,176 @@
+//! A sink link into a file or standard output. Delivered means `written`: our kernel took the last byte.
+//!
+//! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use tracing::{info, warn};
+
+use super::Pace;
+use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
+use crate::ring::{Completion, Event, Gather, Ring, Token};
+use crate::socket::backoff::Backoff;
+use crate::socket::send_queue::SendQueue;
+
+/// A link into a file.
+pub struct FileSink<O> {
+    owner: O,
+    name: String,
+    queue: SendQueue,
+    gather: Option<Box<Gather>>,
+    backoff: Backoff,
+    pace: Pace,
+    state: State,
+}
+
+enum State {
+    /// Open and at rest, or waiting until the next attempt.
+    Ready { file: Rc<OwnedFd>, not_before: Option<Instant> },
+    /// A write is under way.
+    Writing { file: Rc<OwnedFd>, token: Token },
+    /// A write is under way whose end is the link's end.
+    GivingUp,
+    /// It can never be written to again.
+    Broken(Errno),
+    Closed,
+}
+
+impl<O: Copy> FileSink<O> {
+    /// A link that writes to `file` at its position.
+    pub fn new(owner: O, name: String, file: Rc<OwnedFd>) -> FileSink<O> {
+        let state = State::Ready { file, not_before: None };
+        let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
+        FileSink { owner, name, queue, gather: Some(Box::default()), backoff, pace: Pace::Steady, state }
+    }
+
+    pub(super) fn queue(&self) -> &SendQueue {
+        &self.queue
+    }
+
+    pub(super) fn queue_mut(&mut self) -> &mut SendQueue {
+        &mut self.queue
+    }
+
+    pub(super) fn broken(&self) -> Option<Errno> {
+        match self.state {
+            State::Broken(errno) => Some(errno),
+            State::Ready { .. } | State::Writing { .. } | State::GivingUp | State::Closed => None,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Ready { not_before, .. } => not_before,
+            State::Writing { .. } | State::GivingUp | State::Broken(_) | State::Closed => None,
+        }
+    }
+
+    pub(super) fn flush(&mut self, ring: &mut Ring<O>, now: Instant) {
+        let State::Ready { file, not_before } = &self.state else { return };
+        if !self.queue.has_unsent() || not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        let mut gather = self.gather.take().unwrap_or_default();
+        self.queue.gather(&mut gather);
+        let token = ring.write(self.owner, file, gather);
+        self.state = State::Writing { file: Rc::clone(file), token };
+    }
+
+    pub(super) fn handle(&mut self, completion: Completion<O>, now: Instant) {
+        let Event::Sent(result, mut gather) = completion.event else { return };
+        gather.clear();
+        self.gather = Some(gather);
+        match result {
+            Ok(bytes) if bytes > 0 => self.written(bytes),
+            Ok(_) => self.failed(Errno::EIO, now),
+            Err(errno) => self.failed(errno, now),
+        }
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.queue.advance(bytes);
+        self.queue.confirm(self.queue.sent_bytes());
+        if self.backoff.failures() > 0 {
+            info!(sink = self.name, "writes again");
+            self.backoff.reset();
+        }
+        self.at_rest(None);
+    }
+
+    fn failed(&mut self, errno: Errno, now: Instant) {
+        if matches!(self.state, State::GivingUp) {
+            return self.end();
+        }
+        if !may_pass(errno) {
+            self.state = State::Broken(errno);
+            return;
+        }
+        if self.backoff.failures() == 0 {
+            warn!(sink = self.name, %errno, "cannot be written to; trying again, nothing is lost meanwhile");
+        }
+        let longest = if self.pace == Pace::Hurried { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
+        let not_before = now + self.backoff.next(longest);
+        self.at_rest(Some(not_before));
+    }
+
+    /// The kernel holds nothing of this link.
+    fn at_rest(&mut self, not_before: Option<Instant>) {
+        match &self.state {
+            State::Writing { file, .. } => self.state = State::Ready { file: Rc::clone(file), not_before },
+            State::GivingUp => self.end(),
+            State::Ready { .. } | State::Broken(_) | State::Closed => {}
+        }
+    }
+
+    /// What is whole in the file counts as delivered, the rest as abandoned.
+    fn end(&mut self) {
+        self.queue.rewind(self.queue.sent_bytes());
+        self.queue.abandon();
+        self.state = State::Closed;
+    }
+
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.pace = Pace::Hurried;
+        if let State::Ready { not_before: Some(at), .. } = &mut self.state {
+            *at = now;
+        }
+    }
+
+    pub(super) fn give_up(&mut self, ring: &mut Ring<O>) {
+        match self.state {
+            State::Writing { token, .. } => {
+                ring.cancel(self.owner, token);
+                self.state = State::GivingUp;
+            }
+            State::Ready { .. } | State::Broken(_) => self.end(),
+            State::GivingUp | State::Closed => {}
+        }
+    }
+
+    pub(super) fn close(&mut self, ring: &mut Ring<O>) {
+        debug_assert!(self.queue.is_empty(), "a link is closed when everything on it is settled");
+        self.give_up(ring);
+    }
+}
+
+/// Whether a failed write may succeed later: the disk is full, a quota is used up, the device answers badly, memory is short.
+fn may_pass(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENOSPC
+            | Errno::EDQUOT
+            | Errno::EIO
+            | Errno::EAGAIN
+            | Errno::EINTR
+            | Errno::ENOMEM
+            | Errno::ENOBUFS
+            | Errno::ECANCELED
+    )
+}
