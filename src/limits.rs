@@ -15,9 +15,17 @@ pub const OCTET_COUNT_DIGITS: usize = 9;
 pub const MAX_IN_FLIGHT_DEFAULT: usize = 64 * 1024 * 1024;
 /// Least that `max_in_flight` may be: a few dozen receive buffers, or nothing would flow.
 pub const MAX_IN_FLIGHT_MIN: usize = 1024 * 1024;
+/// Most that `max_in_flight` may be: beyond any core's memory, and far below where sums of it overflow.
+pub const MAX_IN_FLIGHT_MAX: usize = 1 << 40;
 
 /// Connections that one TCP source holds by default; more wait in the kernel's backlog.
 pub const MAX_CONNECTIONS_DEFAULT: usize = 65_536;
+/// Connections of one source that may be configured: descriptors that one process may open (`fs.nr_open`, proc(5)).
+pub const MAX_CONNECTIONS_MAX: usize = 1 << 20;
+/// Least `receive_buffer` of a source in bytes; the kernel takes little less (SO_RCVBUF, socket(7)).
+pub const RECEIVE_BUFFER_MIN: usize = 4 * 1024;
+/// Largest `receive_buffer` of a source in bytes: the kernel doubles it, in an `int`.
+pub const RECEIVE_BUFFER_MAX: usize = 512 * 1024 * 1024;
 /// Links of one sink per reactor that may be configured.
 pub const SINK_CONNECTIONS_MAX: usize = 64;
 
@@ -25,3 +33,15 @@ pub const SINK_CONNECTIONS_MAX: usize = 64;
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
 /// How long a drain reads on from a sender that goes on sending.
 pub const LINGER_DEFAULT: Duration = Duration::from_secs(5);
+/// Longest that a drain or a linger may be set to: a day. More is a slip of the pen, and could overflow the clock.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Cores that may be asked for, and above every core's number: what a `cpu_set_t` holds (sched_setaffinity(2)).
+pub const CORES_MAX: usize = 1024;
+/// Longest name that may be given to a source or a sink, in bytes: it stands in every log line about it.
+pub const NAME_MAX: usize = 64;
+
+const _: () = assert!(MAX_MESSAGE_DEFAULT <= MAX_MESSAGE_MAX);
+const _: () = assert!(MAX_MESSAGE_DEFAULT <= MAX_IN_FLIGHT_MIN / 2);
+const _: () =
+    assert!(MAX_IN_FLIGHT_MIN <= MAX_IN_FLIGHT_DEFAULT && MAX_IN_FLIGHT_DEFAULT <= MAX_IN_FLIGHT_MAX);
