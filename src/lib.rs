@@ -1,5 +1,6 @@
 //! slackwater
 
+pub mod cli;
 pub mod config;
 pub mod framing;
 pub mod limits;
