@@ -4,6 +4,7 @@
 //! `cli` (what the user typed), [`config`] (what the program uses), `process` (bring-up, signals, coordinator, report),
 //! `reactor` (one turn), `socket` (links), `route`, [`ledger`], [`framing`], [`ring`], [`message`], [`limits`].
 
+pub mod cli;
 pub mod config;
 pub mod framing;
 pub mod ledger;

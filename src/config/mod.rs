@@ -1,6 +1,27 @@
 //! What the user wrote, turned into what the program uses.
 //!
-//! Lives here: [`plan`], the values that the relay runs on, and the parsing that leads to them. Never here: I/O; nothing is
-//! resolved, opened or bound.
+//! Lives here: [`RunArgs`], what was typed; [`plan`], the values that the relay runs on; and the parsing that leads from
+//! the one to the other, or to a [`ConfigError`] that points at the mistake. Never here: I/O; nothing is resolved, opened
+//! or bound.
 
+mod address;
+mod build;
+mod cores;
+mod endpoint;
+mod error;
+mod flags;
+mod names;
+mod nearest;
+mod params;
 pub mod plan;
+mod sink;
+mod source;
+mod values;
+mod word;
+
+#[cfg(test)]
+mod tests;
+
+pub use cores::cores;
+pub use error::ConfigError;
+pub use flags::RunArgs;

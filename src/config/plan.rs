@@ -2,6 +2,7 @@
 //!
 //! Lives here: plain data. Never here: parsing, or where a value came from.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +44,14 @@ pub struct HostPort {
     pub host: String,
     /// Port; 0 on a listener lets the kernel choose one.
     pub port: u16,
+}
+
+/// As in a URL: `host:port`, an IPv6 address in brackets.
+impl fmt::Display for HostPort {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostPort { host, port } = self;
+        if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
+    }
 }
 
 /// One TCP listener.

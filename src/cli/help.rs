@@ -1,0 +1,83 @@
+//! The long texts of `--help`, at most 80 columns wide.
+//!
+//! Lives here: prose. Never here: what a single flag says about itself (that is beside the flag).
+
+pub(super) const ABOUT: &str = "\
+A message relay for Linux that can be stopped at any moment without losing a
+message that it had accepted.";
+
+pub(super) const AFTER: &str = "\
+Examples:
+  slackwater run
+      from tcp://127.0.0.1:5140 to the terminal
+  slackwater run --from tcp://0.0.0.0:5140 --to tcp://10.0.0.5:514
+      from every IPv4 address of this machine to another one
+  slackwater demo
+      see it stopped in full flow, and its books
+
+Exit codes:
+  0  nothing was abandoned
+  1  could not start, or broke while running
+  2  bad usage or configuration
+  3  messages were abandoned; the report says how many
+
+`slackwater run --help` tells about endpoints and signals.";
+
+pub(super) const RUN: &str = "\
+Relays messages until TERM or INT, then drains: nothing new is taken in, and
+what was taken in is delivered. Listeners are on loopback unless --from says
+otherwise.";
+
+pub(super) const AFTER_RUN: &str = "\
+Sources (--from), with their parameters and [defaults]:
+  tcp://HOST:PORT                  listens there; port 0 lets the kernel choose
+    ?framing=line|octet            how messages are told apart [line]
+    &max_message=SIZE              longest message [64KiB]
+    &oversize=truncate|drop|close  what happens to a longer one [truncate]
+    &max_connections=N             connections held at once [65536]
+    &half_close=true|false         a drain sends FIN to busy senders [true]
+    &linger=DURATION               how long a drain reads on from them [5s]
+    &receive_buffer=SIZE           SO_RCVBUF of a connection [the system's]
+    &name=NAME                     in logs and books [tcp-PORT]
+
+Sinks (--to):
+  tcp://HOST:PORT                  connects there
+    ?framing=line|octet            [as the message came in]
+    &confirm=acked|written         delivered once the peer's TCP acknowledged,
+                                   or once our kernel took it [acked]
+    &connections=N                 per core [1]
+    &name=NAME                     [HOST:PORT]
+  stdout, or -                     framing and name as above
+  file:///absolute/path            appended to; framing and name as above
+  file:relative/path               the same
+
+Sizes and durations carry their units: 64KiB, 64KB, 200ms, 1m 30s.
+In a shell, a URL with `&` or `?` stands in quotes.
+
+Examples:
+  slackwater run
+  slackwater run --from 'tcp://0.0.0.0:5140?framing=octet' --to file:relay.log
+  slackwater run --from 'tcp://[::]:5140?linger=200ms' \\
+      --to 'tcp://10.0.0.5:514?connections=2' --cores 2 --ledger books.json
+
+Signals:
+  TERM, INT  drain, for at most --drain-timeout; TERM again changes nothing
+  INT again, QUIT
+             end at once; what is left is abandoned and reported
+  USR1       log the books
+  HUP        noted; changes nothing yet
+
+Exit codes:
+  0  nothing was abandoned
+  1  could not start, or broke while running
+  2  bad usage or configuration
+  3  messages were abandoned; the report says how many
+
+Environment:
+  SLACKWATER_LOG  a level, or levels by module: info,slackwater::socket=debug;
+                  --log-level goes before it
+  NO_COLOR        no colours in logs";
+
+pub(super) const DEMO: &str = "\
+Runs the real relay on loopback between a generator and a counting sink, stops
+it in full flow, and shows its books beside what the sink received.";

@@ -1,0 +1,194 @@
+//! The command line: what the user typed becomes what runs.
+//!
+//! Lives here: subcommands, their help and their dispatch to what runs them. Never here: anything that a message meets.
+
+mod demo;
+mod help;
+mod log;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::demo::DemoArgs;
+pub use self::log::{LogArgs, LogFormat, LogLevel};
+pub use crate::config::RunArgs;
+
+/// Exit code for bad usage or configuration.
+const BAD_USAGE: u8 = 2;
+
+/// Everything that one call of `slackwater` was asked.
+#[derive(Parser, Debug)]
+#[command(name = "slackwater", version, about, long_about = help::ABOUT, after_long_help = help::AFTER)]
+pub struct Cli {
+    /// What is logged, and how; the same for every subcommand.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Relay messages until TERM or INT, then drain
+    #[command(long_about = help::RUN, after_long_help = help::AFTER_RUN)]
+    Run(RunArgs),
+    /// Watch the relay lose nothing: a generator, the real relay and a sink on loopback, stopped in full flow
+    #[command(long_about = help::DEMO)]
+    Demo(DemoArgs),
+}
+
+/// Parses this process's arguments.
+///
+/// # Errors
+///
+/// The exit code to end with, when there is nothing to do: help and the version go to stdout (code 0), mistakes in usage
+/// to stderr (code 2).
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        // A reader that has gone must not change the exit code.
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_USAGE))
+    })
+}
+
+/// Does what was asked, to its end.
+pub fn dispatch(cli: &Cli) -> ExitCode {
+    if let Err(error) = log::init(&cli.log) {
+        return refuse(&error);
+    }
+    match &cli.command {
+        Command::Run(args) => run(args),
+        Command::Demo(args) => demo(args),
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    match args.plan() {
+        Ok(plan) => {
+            tracing::info!("{plan:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn demo(args: &DemoArgs) -> ExitCode {
+    match args.cores() {
+        Ok(cores) => {
+            tracing::info!(?cores, "{args:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &dyn fmt::Display) -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "error: {error}");
+    ExitCode::from(BAD_USAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        Cli::try_parse_from(line.split(' ')).expect(line)
+    }
+
+    fn refused(line: &str) -> clap::Error {
+        Cli::try_parse_from(line.split(' ')).expect_err(line)
+    }
+
+    fn help_of(subcommand: &str) -> String {
+        let mut command = Cli::command();
+        command.find_subcommand_mut(subcommand).expect(subcommand).render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_needs_no_flag() {
+        let Command::Run(args) = parsed("slackwater run").command else { panic!("not run") };
+        assert!(args.from.is_empty() && args.to.is_empty() && args.cores.is_none() && args.ledger.is_none());
+    }
+
+    #[test]
+    fn run_takes_every_flag() {
+        let line = "slackwater run --from tcp://a:1 --from tcp://a:2 --to - --cores 0,3 --drain-timeout 5s \
+                    --max-in-flight 8MiB --ledger books.json --log-format json --log-level debug";
+        let cli = parsed(line);
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.from, ["tcp://a:1", "tcp://a:2"]);
+        assert_eq!(args.to, ["-"]);
+        assert_eq!(args.cores.as_deref(), Some("0,3"));
+        assert_eq!(args.drain_timeout.as_deref(), Some("5s"));
+        assert_eq!(args.max_in_flight.as_deref(), Some("8MiB"));
+        assert_eq!(args.ledger.as_deref(), Some("books.json".as_ref()));
+        assert_eq!((cli.log.log_format, cli.log.log_level), (LogFormat::Json, Some(LogLevel::Debug)));
+    }
+
+    #[test]
+    fn without_a_subcommand_help_is_shown_as_a_mistake() {
+        let error = refused("slackwater");
+        assert_eq!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn help_and_version_are_no_mistakes() {
+        assert_eq!(refused("slackwater --help").exit_code(), 0);
+        assert_eq!(refused("slackwater run --help").exit_code(), 0);
+        let version = refused("slackwater --version");
+        assert_eq!(version.exit_code(), 0);
+        assert_eq!(version.to_string(), concat!("slackwater ", env!("CARGO_PKG_VERSION"), "\n"));
+    }
+
+    #[test]
+    fn an_unknown_flag_is_a_mistake() {
+        assert_eq!(refused("slackwater run --form tcp://a:1").exit_code(), 2);
+    }
+
+    #[test]
+    fn help_tells_exit_codes_and_signals() {
+        let help = help_of("run");
+        for word in ["Exit codes:", "abandoned", "TERM", "QUIT", "USR1", "HUP", "Examples:", "max_message"] {
+            assert!(help.contains(word), "{word} is not in\n{help}");
+        }
+    }
+
+    #[test]
+    fn help_tells_the_defaults_that_hold() {
+        let plan = RunArgs::default().plan().expect("the defaults are valid");
+        let help = help_of("run");
+        assert_eq!(plan.drain_timeout, Duration::from_secs(25));
+        assert!(help.contains("[default: 25s]"));
+        assert_eq!(plan.max_in_flight, 64 << 20);
+        assert!(help.contains("[default: 64MiB]"));
+        let source = &plan.sources[0];
+        assert!(help.contains(&format!("[default: tcp://{}]", source.listen)));
+        assert!(help.contains(&format!("connections held at once [{}]", source.max_connections)));
+        assert_eq!((source.max_message, source.linger), (64 << 10, Duration::from_secs(5)));
+        assert!(help.contains("[64KiB]") && help.contains("[5s]"));
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_eighty_columns() {
+        let long = [help::ABOUT, help::AFTER, help::RUN, help::AFTER_RUN, help::DEMO];
+        for line in long.iter().flat_map(|text| text.lines()) {
+            assert!(line.chars().count() <= 80, "too long: {line}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Single values: sizes, durations, counts and words of a closed set.
+//!
+//! Lives here: one text to one value, with its bounds. Never here: where the text stands, or what it is for.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::error::Mistake;
+use super::nearest::did_you_mean;
+use super::plan::Confirm;
+use crate::framing::Oversize;
+use crate::message::Framing;
+
+/// Bytes, from a number and its unit: `64KiB` (1024 each), `64KB` (1000 each) or `64B`.
+pub(super) fn size(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Mistake> {
+    let bytes = unit_of_bytes(text)?;
+    within(text, usize::try_from(bytes).unwrap_or(usize::MAX), bounds, Size)
+}
+
+fn unit_of_bytes(text: &str) -> Result<u64, Mistake> {
+    if is_bare_number(text) {
+        return Err(Mistake::new(format!("no unit after `{text}`")).hint(format!("{text}KiB or {text}B")));
+    }
+    let Ok(ByteSize(bytes)) = text.parse() else {
+        return Err(Mistake::new(format!("not a size: `{text}`")).hint("a number and its unit, like 64KiB"));
+    };
+    // Whether `64k` means 64000 or 65536 depends on whom one asks.
+    let Some(number) = text.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', 't', 'T']) else { return Ok(bytes) };
+    let letter = text[number.len()..].to_uppercase();
+    let hint = format!("{number}{letter}iB counts by 1024, {number}{letter}B by 1000");
+    Err(Mistake::new(format!("an ambiguous unit after `{number}`")).hint(hint))
+}
+
+/// A duration up to `most`, from numbers and their units: `200ms`, `1m 30s`, `0s`.
+pub(super) fn duration(text: &str, most: Duration) -> Result<Duration, Mistake> {
+    if is_bare_number(text) {
+        return Err(Mistake::new(format!("no unit after `{text}`")).hint(format!("{text}s or {text}ms")));
+    }
+    let Ok(value) = humantime::parse_duration(text) else {
+        return Err(
+            Mistake::new(format!("not a duration: `{text}`")).hint("a number and its unit, like 200ms")
+        );
+    };
+    within(text, value, Duration::ZERO..=most, humantime::format_duration)
+}
+
+fn is_bare_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// A whole number.
+pub(super) fn count(text: &str, bounds: RangeInclusive<usize>) -> Result<usize, Mistake> {
+    let hint = || range(&bounds, |bound| bound);
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Mistake::new(format!("not a number: `{text}`")).hint(hint()));
+    }
+    within(text, text.parse().unwrap_or(usize::MAX), bounds, |bound| bound)
+}
+
+/// Whether a drain sends FIN to a sender that goes on.
+pub(super) fn half_close(text: &str) -> Result<bool, Mistake> {
+    choice(text, "half_close", &[("true", true), ("false", false)], &[])
+}
+
+/// How messages are told apart.
+pub(super) fn framing(text: &str) -> Result<Framing, Mistake> {
+    let now = [("line", Framing::Line), ("octet", Framing::Octet)];
+    choice(text, "framing", &now, &["auto", "u32", "nul", "datagram"])
+}
+
+/// What happens to a message that is too long.
+pub(super) fn oversize(text: &str) -> Result<Oversize, Mistake> {
+    let now = [("truncate", Oversize::Truncate), ("drop", Oversize::Drop), ("close", Oversize::Close)];
+    choice(text, "oversize", &now, &[])
+}
+
+/// What makes a message delivered, on TCP.
+pub(super) fn confirm(text: &str) -> Result<Confirm, Mistake> {
+    choice(text, "confirm", &[("written", Confirm::Written), ("acked", Confirm::Acked)], &["replied"])
+}
+
+/// What makes a message delivered where nobody acknowledges.
+pub(super) fn confirm_locally(text: &str) -> Result<Confirm, Mistake> {
+    let no_peer =
+        Mistake::new("a confirmation without a peer").hint("`written`; only tcp sinks have `acked`");
+    if text == "acked" {
+        Err(no_peer)
+    } else {
+        choice(text, "confirm", &[("written", Confirm::Written)], &[])
+    }
+}
+
+fn choice<T: Copy>(text: &str, what: &str, now: &[(&str, T)], later: &[&str]) -> Result<T, Mistake> {
+    if let Some((_, value)) = now.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let words: Vec<&str> = now.iter().map(|(word, _)| *word).collect();
+    let hint =
+        if later.contains(&text) { "not in this version".to_owned() } else { did_you_mean(text, &words) };
+    let allowed = format!("{what} is one of: {}", words.join(", "));
+    Err(Mistake::new(format!("unknown {what} `{text}`")).hint(hint).allowed(allowed))
+}
+
+fn within<T, D>(text: &str, value: T, bounds: RangeInclusive<T>, show: fn(T) -> D) -> Result<T, Mistake>
+where
+    T: PartialOrd + Copy,
+    D: fmt::Display,
+{
+    if bounds.contains(&value) {
+        return Ok(value);
+    }
+    Err(Mistake::new(format!("out of range: `{text}`")).hint(range(&bounds, show)))
+}
+
+fn range<T: Copy, D: fmt::Display>(bounds: &RangeInclusive<T>, show: fn(T) -> D) -> String {
+    format!("{} to {}", show(*bounds.start()), show(*bounds.end()))
+}
+
+/// A size in the largest unit that leaves no rest, as it would be typed.
+#[derive(Clone, Copy)]
+pub(super) struct Size(pub(super) usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let fits = |bits: usize| self.0 != 0 && self.0.is_multiple_of(1 << bits);
+        let (bits, unit) = units.into_iter().find(|(bits, _)| fits(*bits)).unwrap_or((0, "B"));
+        write!(out, "{}{unit}", self.0 >> bits)
+    }
+}
