@@ -117,9 +117,11 @@ impl Listener {
         }
     }
 
-    /// Goes on after a pause.
-    pub fn resume(&mut self) {
-        if matches!(self.state, State::Paused { .. }) {
+    /// Goes on after a pause if a new connection would find a descriptor and nobody waits for a seat; else pauses on.
+    pub fn look_again(&mut self, someone_waits: bool, now: Instant) {
+        if someone_waits || !self.has_descriptors() {
+            self.state = State::Paused { until: now + ACCEPT_RETRY };
+        } else {
             info!("accepting resumed");
             self.state = State::Accepting;
         }
@@ -152,7 +154,7 @@ impl Listener {
     }
 
     /// Whether a new connection would leave the reserve of descriptors alone.
-    pub fn has_descriptors(&self) -> bool {
+    fn has_descriptors(&self) -> bool {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
         // The lowest free number is the one that a duplicate gets.
         self.socket.try_clone().is_ok_and(|lowest| is_below_reserve(&lowest, limit))

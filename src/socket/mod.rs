@@ -4,8 +4,10 @@
 
 pub mod address;
 mod backoff;
+pub mod listener;
 #[allow(unsafe_code, reason = "SO_ATTACH_FILTER has no safe wrapper")]
 pub mod seal;
 mod send_queue;
 pub mod sink;
+pub mod source;
 pub mod tcp_info;

@@ -1,0 +1,96 @@
+//! Completions to those who asked.
+//!
+//! Lives here: who can ask for an operation, and who acts on its completion. Never here: what they do.
+
+use std::time::Instant;
+
+use nix::errno::Errno;
+
+use super::Reactor;
+use crate::ring::{Completion, Event};
+
+/// Who asked for an operation. Links are named by their key, which stays theirs until their last completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The reactor itself: the bell that the coordinator rings.
+    Bell,
+    /// A listener.
+    Listener(u32),
+    /// A source link.
+    Source(u32),
+    /// A sink link.
+    Sink(u32),
+}
+
+impl Owner {
+    pub(super) fn listener(key: usize) -> Owner {
+        Owner::Listener(u32::try_from(key).expect("fewer listeners than 2^32"))
+    }
+
+    pub(super) fn source(key: usize) -> Owner {
+        Owner::Source(u32::try_from(key).expect("fewer links than 2^32"))
+    }
+}
+
+impl Reactor {
+    /// Acts on everything that was reaped, in the order in which it happened.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            match completion.owner {
+                Owner::Bell => self.on_bell(&completion.event),
+                Owner::Listener(key) => self.on_listener(key as usize, completion, now),
+                Owner::Source(key) => self.on_source(key as usize, completion, now),
+                Owner::Sink(lane) => self.lanes[lane as usize].link.handle(&mut self.ring, completion, now),
+            }
+        }
+        self.completions = completions;
+    }
+
+    /// What is asked is read in every turn; the bell only makes sure that there is one.
+    fn on_bell(&mut self, event: &Event) {
+        if matches!(event, Event::Woken) {
+            self.ring.wake(Owner::Bell, &self.bell);
+        }
+    }
+
+    fn on_listener(&mut self, key: usize, completion: Completion<Owner>, now: Instant) {
+        if matches!(completion.event, Event::Canceled) {
+            return;
+        }
+        if completion.last {
+            self.listeners[key].ended();
+        }
+        if let Event::Accepted(result) = completion.event {
+            match result {
+                Ok(connection) => self.accepted(key, connection, now),
+                Err(errno) => self.not_accepted(key, errno, now),
+            }
+        }
+    }
+
+    fn on_source(&mut self, key: usize, completion: Completion<Owner>, now: Instant) {
+        if matches!(completion.event, Event::Canceled) {
+            return;
+        }
+        if completion.last {
+            self.links[key].disarmed();
+        }
+        match completion.event {
+            Event::Received(lease) => self.received(key, lease, now),
+            Event::EndOfStream => self.ended(key, now),
+            Event::ReceiveFailed(Errno::ENOBUFS) => self.found_no_buffer(key),
+            Event::ReceiveFailed(Errno::ECANCELED | Errno::EINTR) => {}
+            Event::ReceiveFailed(errno) => self.failed(key, errno),
+            Event::Accepted(_)
+            | Event::Watched(_)
+            | Event::Sent(..)
+            | Event::Connected(_)
+            | Event::Woken
+            | Event::Canceled => unreachable!("a source link only receives"),
+        }
+        if completion.last {
+            self.after_last_receive(key, now);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The way in: connections, their bytes, and the messages in them, up to the queue of a sink link.
+//!
+//! Lives here: accept, frame, admit, route, offer, and the end of a source link. Never here: sealing (`drain`), or what sinks do.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use nix::errno::Errno;
+use tracing::{debug, warn};
+
+use super::dispatch::Owner;
+use super::{Lane, Reactor};
+use crate::framing::{Bounds, Framer, FramingError, reframe};
+use crate::ledger::{Outcome, Way};
+use crate::lifecycle::Stage;
+use crate::limits::{BUFFER_SIZE, COPY_BELOW, COPY_BLOCK};
+use crate::message::Run;
+use crate::ring::Lease;
+use crate::route::least_loaded;
+use crate::socket::listener::is_shortage;
+use crate::socket::source::{Intake, SourceLink};
+
+impl Reactor {
+    /// A new connection: received from at once if its source has a free seat, otherwise when one is free.
+    pub(super) fn accepted(&mut self, listener: usize, connection: OwnedFd, now: Instant) {
+        let source = self.listeners[listener].source;
+        let key = self.open_link(source, connection, now);
+        match self.stage {
+            Stage::Running if self.sources[source].seats.take() => self.seat(key),
+            Stage::Running => {
+                self.waiting.push_back(key);
+                let why = "max_connections is reached";
+                self.listeners[listener].pause(&mut self.ring, Owner::listener(listener), now, why);
+            }
+            Stage::Expiring => self.freeze(key, now),
+            _ => self.linger(key, now),
+        }
+    }
+
+    fn open_link(&mut self, source: usize, connection: OwnedFd, now: Instant) -> usize {
+        let lane = least_loaded(self.lanes.iter().map(|lane| lane.load)).expect("a plan has a sink");
+        self.lanes[lane].load += 1;
+        let plan = &self.sources[source].plan;
+        let bounds = Bounds { max_message: plan.max_message, oversize: plan.oversize };
+        self.links.insert(SourceLink::new(source, lane, connection, Framer::new(plan.framing, bounds), now))
+    }
+
+    fn seat(&mut self, key: usize) {
+        let link = &mut self.links[key];
+        (link.seated, link.intake) = (true, Intake::Open);
+        self.parked.push_back(key);
+    }
+
+    pub(super) fn not_accepted(&mut self, listener: usize, errno: Errno, now: Instant) {
+        match errno {
+            Errno::ECANCELED | Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO => {}
+            errno if is_shortage(errno) => self.pause(listener, &format!("{errno}: raise `ulimit -n` or LimitNOFILE="), now),
+            errno => self.pause(listener, &errno.to_string(), now),
+        }
+    }
+
+    fn pause(&mut self, listener: usize, why: &str, now: Instant) {
+        self.listeners[listener].pause(&mut self.ring, Owner::listener(listener), now, why);
+    }
+
+    /// Gives free seats to links that wait, and lets paused listeners go on when nobody waits any more.
+    pub(super) fn resume_accepting(&mut self, now: Instant) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        while let Some(&key) = self.waiting.front() {
+            if !self.sources[self.links[key].source].seats.take() {
+                break;
+            }
+            self.waiting.pop_front();
+            self.seat(key);
+        }
+        let someone_waits = !self.waiting.is_empty();
+        let a_link_went = std::mem::take(&mut self.a_link_went);
+        for (key, listener) in &mut self.listeners {
+            if let Some(until) = listener.paused_until()
+                && (a_link_went || until <= now)
+            {
+                listener.look_again(someone_waits, now);
+            }
+            listener.arm(&mut self.ring, Owner::listener(key));
+        }
+    }
+
+    pub(super) fn received(&mut self, key: usize, lease: Lease, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if link.intake == Intake::Ending {
+            return;
+        }
+        link.touched(now);
+        let lane = &mut self.lanes[link.lane];
+        let (bytes, occupied) = keep(lease, &mut lane.block);
+        let framed = link.framer.feed(bytes, &mut self.runs);
+        self.offer_runs(key, occupied, now);
+        if let Err(error) = framed {
+            self.refuse(key, &error);
+        }
+    }
+
+    /// Enters the runs that were found into the books, and hands them to the link's sink.
+    fn offer_runs(&mut self, key: usize, mut occupied: usize, now: Instant) {
+        let link = &mut self.links[key];
+        let (lane, tally) = (&mut self.lanes[link.lane], link.framer.take_tally());
+        let way = Way { source: link.source, sink: lane.sink };
+        if tally.dropped > 0 {
+            self.ledger.admit(way, tally.dropped, 0).settle(Outcome::Failed);
+        }
+        if tally.truncated > 0 {
+            debug!(messages = tally.truncated, "truncated to max_message");
+        }
+        for run in self.runs.drain(..) {
+            let (run, bytes) = lane.framed(run, std::mem::take(&mut occupied));
+            let ticket = self.ledger.admit(way, run.messages, bytes);
+            if self.stage != Stage::Expiring {
+                lane.link.queue_mut().push(run, ticket, now);
+            }
+        }
+    }
+
+    /// Bytes that are no messages: where the next one begins is unknown, so the connection ends.
+    fn refuse(&mut self, key: usize, error: &FramingError) {
+        let link = &mut self.links[key];
+        warn!(peer = ?link.peer(), reason = error.reason(), %error, "connection closed");
+        link.end(&mut self.ring, Owner::source(key));
+    }
+
+    /// The sender's FIN.
+    pub(super) fn ended(&mut self, key: usize, now: Instant) {
+        let link = &mut self.links[key];
+        if link.intake == Intake::Ending {
+            return;
+        }
+        if link.framer.finish(&mut self.runs) {
+            self.ledger.tear(link.source);
+        }
+        link.intake = Intake::Ending;
+        self.offer_runs(key, 0, now);
+    }
+
+    /// The link broke: what is unfinished on it never was a message.
+    pub(super) fn failed(&mut self, key: usize, errno: Errno) {
+        let link = &mut self.links[key];
+        if link.intake == Intake::Ending {
+            return;
+        }
+        debug!(peer = ?link.peer(), %errno, "connection lost");
+        if !link.framer.is_at_boundary() {
+            self.ledger.tear(link.source);
+        }
+        link.intake = Intake::Ending;
+    }
+
+    /// The kernel holds nothing of this link any more: it is armed again, read empty, or gone.
+    pub(super) fn after_last_receive(&mut self, key: usize, now: Instant) {
+        match self.links[key].intake {
+            Intake::Open | Intake::Lingering { .. } => self.parked.push_back(key),
+            Intake::Frozen => self.empty(key, now),
+            Intake::Ending => self.remove(key),
+            Intake::Waiting | Intake::Emptying => unreachable!("such a link has no receive"),
+        }
+    }
+
+    /// Closes a link of which the kernel holds nothing.
+    pub(super) fn remove(&mut self, key: usize) {
+        let link = self.links.remove(key);
+        debug_assert!(!link.is_armed(), "a link goes after its last completion");
+        self.lanes[link.lane].load -= 1;
+        if link.seated {
+            self.sources[link.source].seats.leave();
+        }
+        self.a_link_went = true;
+    }
+}
+
+impl Lane {
+    /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer, or its own.
+    fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
+        match self.framing {
+            Some(framing) if framing != run.framing => {
+                let run = reframe(run, framing);
+                let bytes = run.wire_len();
+                (run, bytes)
+            }
+            _ => {
+                let bytes = buffer + run.head.len();
+                (run, bytes)
+            }
+        }
+    }
+}
+
+/// Received bytes as long as they are needed, and the memory that they occupy. A short receive is copied next to the one before
+/// it for the same sink link, so that it does not hold a whole buffer; blocks are per sink link, so that a slow one does not
+/// hold what others have copied.
+fn keep(lease: Lease, block: &mut BytesMut) -> (Bytes, usize) {
+    let received = lease.as_ref();
+    if received.len() >= COPY_BELOW {
+        return (Bytes::from_owner(lease), BUFFER_SIZE);
+    }
+    if block.capacity() < received.len() {
+        *block = BytesMut::with_capacity(COPY_BLOCK);
+    }
+    block.extend_from_slice(received);
+    let bytes = block.split().freeze();
+    let len = bytes.len();
+    (bytes, len)
+}

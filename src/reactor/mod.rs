@@ -1,0 +1,152 @@
+//! One thread on one core: a ring, its links, its books. Reactors share nothing; a message never changes cores.
+//!
+//! The turn is in `turn`, what completions mean in `dispatch`, the way in in `intake`, the drain in `drain`. Lives here: what a
+//! reactor owns, and its life from set-up to halt. Never here: signals, other reactors, the process's exit.
+
+mod control;
+mod dispatch;
+mod drain;
+mod intake;
+mod setup;
+mod turn;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use slab::Slab;
+
+pub use control::{Control, Phase};
+use dispatch::Owner;
+pub use setup::{Inlet, Outlet, Setup, SetupFailed};
+
+use crate::config::plan::Source;
+use crate::ledger::{Ledger, Totals};
+use crate::lifecycle::Stage;
+use crate::message::{Framing, Run};
+use crate::ring::{Completion, Ring};
+use crate::socket::listener::{Listener, Seats};
+use crate::socket::sink::SinkLink;
+use crate::socket::source::SourceLink;
+
+/// Everything that one core's messages touch.
+pub struct Reactor {
+    control: Arc<Control>,
+    stage: Stage,
+    ring: Ring<Owner>,
+    bell: Rc<OwnedFd>,
+    ledger: Ledger,
+    max_in_flight: usize,
+    sources: Vec<SourceOf>,
+    listeners: Slab<Listener>,
+    links: Slab<SourceLink>,
+    lanes: Vec<Lane>,
+    /// Links that found no buffer, in the order in which they get the next ones.
+    parked: VecDeque<usize>,
+    /// Links without a seat, in the order in which they get one.
+    waiting: VecDeque<usize>,
+    /// Links that a drain reads on from.
+    lingering: Vec<usize>,
+    /// Frozen links that still have to be read empty.
+    emptying: VecDeque<usize>,
+    completions: Vec<Completion<Owner>>,
+    runs: Vec<Run>,
+    /// When to look at `lingering` again.
+    next_look: Option<Instant>,
+    /// When to accept again for want of a descriptor.
+    accept_again: Option<Instant>,
+    /// Whether a descriptor and perhaps a seat came free since the last look.
+    a_link_went: bool,
+    /// Whether the stage changed since the coordinator was last told.
+    advanced: bool,
+    unsettled: Vec<Unsettled>,
+}
+
+/// One source as its links need it.
+struct SourceOf {
+    plan: Source,
+    seats: Arc<Seats>,
+}
+
+/// One sink link, and what is to be known to send something on it.
+struct Lane {
+    link: SinkLink<Owner>,
+    /// Index of its sink in the plan.
+    sink: usize,
+    /// How its messages are framed; `None` as they came.
+    framing: Option<Framing>,
+    /// Source links whose messages go here.
+    load: usize,
+    /// Where short receives for this link are copied.
+    block: BytesMut,
+}
+
+/// What was not settled when time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// How many messages.
+    pub messages: u64,
+    /// For how long the oldest had been queued, in microseconds.
+    pub oldest_micros: u64,
+}
+
+/// A reactor's books after its end.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    /// Over everything.
+    pub totals: Totals,
+    /// For each source, in the plan's order.
+    pub sources: Vec<Totals>,
+    /// For each sink, in the plan's order.
+    pub sinks: Vec<Totals>,
+    /// For each sink, what was not settled when time was up; empty after a clean drain.
+    pub unsettled: Vec<Unsettled>,
+}
+
+impl Reactor {
+    /// Turns until the coordinator halts it. Its books are the result.
+    ///
+    /// # Errors
+    /// What the ring says when it breaks; everything in flight is then abandoned.
+    pub fn run(mut self) -> std::io::Result<Books> {
+        while self.stage != Stage::Halted {
+            self.turn()?;
+        }
+        Ok(self.books())
+    }
+
+    fn books(&mut self) -> Books {
+        Books {
+            totals: self.ledger.totals(),
+            sources: self.ledger.sources(),
+            sinks: self.ledger.sinks(),
+            unsettled: std::mem::take(&mut self.unsettled),
+        }
+    }
+
+    /// Notes what each sink still has when time is up.
+    fn note_unsettled(&mut self, now: Instant) {
+        let mut unsettled = vec![Unsettled::default(); self.ledger.sinks().len()];
+        for lane in &self.lanes {
+            let (queue, of_sink) = (lane.link.queue(), &mut unsettled[lane.sink]);
+            of_sink.messages += queue.unsettled_messages();
+            let age = queue.oldest().map_or(0, |since| now.duration_since(since).as_micros() as u64);
+            of_sink.oldest_micros = of_sink.oldest_micros.max(age);
+        }
+        self.unsettled = unsettled;
+    }
+}
+
+impl Drop for Reactor {
+    /// Also after a panic: what is still in flight counts as abandoned, and the coordinator sees it.
+    fn drop(&mut self) {
+        self.completions.clear();
+        self.lanes.iter_mut().for_each(|lane| lane.link.queue_mut().abandon());
+        let sealed = true;
+        self.control.published.publish(&self.ledger.totals(), sealed);
+        self.control.report();
+    }
+}

@@ -1,0 +1,119 @@
+//! One turn of a reactor, in the order in which a message meets the steps.
+//!
+//! Lives here: the table of contents. Never here: what a step does to one link.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use tracing::error;
+
+use super::Reactor;
+use super::dispatch::Owner;
+use crate::lifecycle::Stage;
+use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+
+impl Reactor {
+    pub(super) fn turn(&mut self) -> io::Result<()> {
+        self.park()?;
+        let now = Instant::now();
+        self.reap();
+        self.dispatch(now); // bytes → frames → tickets → queues; sends and their results → queues
+        self.obey(now); // what the coordinator asks
+        self.seal(now); // the drain's steps on the way in
+        self.tick(now); // connect, confirm → settle
+        self.flush(now); // one gathered send a link
+        self.replenish(now); // buffers and seats → links that wait for them
+        self.conclude(); // sealed? drained? halted?
+        self.publish(); // books → coordinator
+        Ok(())
+    }
+
+    /// Sleeps until something happens or is due. The one system call of a turn under load.
+    fn park(&mut self) -> io::Result<()> {
+        let due = self.next_deadline();
+        self.ring.park(due.map(|due| due.saturating_duration_since(Instant::now())))
+    }
+
+    fn reap(&mut self) {
+        self.ring.reap(&mut self.completions);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let lanes = self.lanes.iter().filter_map(|lane| lane.link.next_deadline());
+        let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until());
+        lanes.chain(listeners).chain(self.drain_deadline()).min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        for lane in &mut self.lanes {
+            lane.link.tick(&mut self.ring, now);
+        }
+        if let Some(errno) = self.lanes.iter().find_map(|lane| lane.link.broken()) {
+            self.broken(errno);
+        }
+    }
+
+    fn broken(&self, errno: Errno) {
+        if !self.control.is_broken() {
+            error!(%errno, "a sink can never be written to again; the relay ends");
+            self.control.report_broken();
+        }
+    }
+
+    fn flush(&mut self, now: Instant) {
+        for lane in &mut self.lanes {
+            lane.link.flush(&mut self.ring, now);
+        }
+    }
+
+    /// Lends the kernel buffers as far as `max_in_flight` allows, and arms links that wait for some.
+    ///
+    /// Invariant: `in flight + offered <= max_in_flight`. Half of what is free is offered, since buffers cannot be taken back
+    /// and a drain needs some of its own. Arming no link until a good part of them is there keeps a flood from arming each
+    /// link for one buffer at a time.
+    fn replenish(&mut self, now: Instant) {
+        let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
+        self.ring.offer(free / 2);
+        let most = (self.max_in_flight / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
+        if self.ring.offered_bytes() >= most / 4 {
+            self.arm_parked(self.ring.offered_bytes() / BUFFER_SIZE);
+        }
+        self.resume_accepting(now);
+    }
+
+    fn arm_parked(&mut self, at_most: usize) {
+        let mut armed = 0;
+        while armed < at_most {
+            let Some(key) = self.parked.pop_front() else { break };
+            let Some(link) = self.links.get_mut(key) else { continue };
+            if link.is_receiving() && !link.is_armed() {
+                link.arm(&mut self.ring, Owner::source(key));
+                armed += 1;
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let totals = self.ledger.totals();
+        debug_assert!(totals.balances(), "the books balance at every moment: {totals:?}");
+        self.control.published.publish(&totals, self.is_sealed());
+        if std::mem::take(&mut self.advanced) {
+            self.control.report();
+        }
+    }
+
+    /// Whether nothing new can enter the ledger, for ever.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty()
+    }
+
+    /// Whether one more buffer may be read by a plain system call.
+    pub(super) fn has_room(&self) -> bool {
+        let used = self.ledger.bytes_in_flight() + self.ring.offered_bytes();
+        used + BUFFER_SIZE <= self.max_in_flight
+    }
+}
+
+/// Shorter than any wait that matters, longer than a turn.
+pub(super) const SOON: Duration = Duration::from_millis(1);
