@@ -1,6 +1,33 @@
 //! Wire formats: bytes in, runs of whole messages out.
 //!
-//! Lives here: what tells one message from the next, one file a format. Never here: I/O, clocks, counters of the ledger.
+//! Lives here: what tells one message from the next, one file a format, and what can be asked of a framed run. Never here: I/O,
+//! clocks, counters of the ledger.
+//!
+//! Every [`Run`] that leaves is canonical in its framing. Lines are `payload LF`: never CRLF, never empty, never longer than
+//! `max_message`. Octet-counted frames are `LEN SP MSG` without a leading zero. Any split of the input into pieces gives the
+//! same messages, the same tally and the same error.
+//!
+//! Lines are read generously: CRLF is accepted, empty lines are skipped, and every CR directly before an LF belongs to the
+//! delimiter. One of them is not counted to the line's length. Octet counts are read strictly: a first digit 1 to 9, at most
+//! [`OCTET_COUNT_DIGITS`](crate::limits::OCTET_COUNT_DIGITS) digits, one SP.
+
+mod line;
+mod octet;
+mod reframe;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use bytes::Bytes;
+
+pub use self::reframe::reframe;
+pub use self::wire::{Whole, payloads, whole_prefix};
+use crate::message::{Framing, Run};
+
+/// The byte that ends a line.
+const LF: u8 = b'\n';
+/// The byte that may stand before it.
+const CR: u8 = b'\r';
 
 /// What happens to a message that is longer than `max_message`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,4 +38,148 @@ pub enum Oversize {
     Drop,
     /// Its connection is closed.
     Close,
+}
+
+/// How long a message may be, and what happens to a longer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Longest message, in bytes of payload; at least 1, at most [`MAX_MESSAGE_MAX`](crate::limits::MAX_MESSAGE_MAX).
+    pub max_message: usize,
+    /// What happens to a longer one.
+    pub oversize: Oversize,
+}
+
+/// Oversized messages that ended since they were last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages that were relayed without their end.
+    pub truncated: u32,
+    /// Messages of which nothing was relayed: by [`Oversize::Drop`], or since what truncation left of a line was only CRs.
+    pub dropped: u32,
+}
+
+/// Input that cannot be told into messages any more: where the next one begins is unknown, or the bounds say to stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Where an octet count must stand (RFC 6587 section 3.4.1), there is something else.
+    #[error("bad octet count \"{excerpt}\"")]
+    BadCount {
+        /// The count up to the first byte that is wrong, escaped to printable ASCII.
+        excerpt: String,
+    },
+    /// A message exceeds `max_message` and the bounds say [`Oversize::Close`].
+    #[error("a message of {len} bytes or more, where {max} are allowed")]
+    Oversize {
+        /// Its length in bytes as far as it is certain: all of it if it was counted, one too many if it is a line.
+        len: usize,
+        /// Longest message that is allowed, in bytes.
+        max: usize,
+    },
+}
+
+impl FramingError {
+    /// A stable word for counters and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            FramingError::BadCount { .. } => "bad_count",
+            FramingError::Oversize { .. } => "oversize",
+        }
+    }
+}
+
+/// Finds the messages in what one link receives.
+///
+/// It holds at most one unfinished message, copied out of the receive buffers, and of that never more than `max_message` bytes
+/// and its delimiter, whatever comes.
+#[derive(Debug)]
+pub struct Framer {
+    format: Format,
+    /// The mistake after which nothing can be read any more.
+    spent: Option<FramingError>,
+}
+
+#[derive(Debug)]
+enum Format {
+    Line(line::LineFramer),
+    Octet(octet::OctetFramer),
+}
+
+impl Framer {
+    /// A framer at the beginning of a link.
+    pub fn new(framing: Framing, bounds: Bounds) -> Framer {
+        debug_assert!(bounds.max_message >= 1, "a message has at least one byte");
+        let format = match framing {
+            Framing::Line => Format::Line(line::LineFramer::new(bounds)),
+            Framing::Octet => Format::Octet(octet::OctetFramer::new(bounds)),
+        };
+        Framer { format, spent: None }
+    }
+
+    /// Takes the next bytes of the link and appends what became whole to `runs`: at most one run.
+    ///
+    /// The run shares `input` where that is canonical already, and owns its bytes where it is not. After an error the
+    /// messages before the mistake are in `runs`, the link must be closed, and every further call repeats the error.
+    pub fn feed(&mut self, input: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
+        if let Some(mistake) = &self.spent {
+            return Err(mistake.clone());
+        }
+        let fed = match &mut self.format {
+            Format::Line(line) => line.feed(input, runs),
+            Format::Octet(octet) => octet.feed(input, runs),
+        };
+        self.spent = fed.as_ref().err().cloned();
+        fed
+    }
+
+    /// The sender's FIN. A last line without LF is a message. Returns whether something torn was left: an octet-counted
+    /// frame that is not whole. After an error there is neither.
+    pub fn finish(&mut self, runs: &mut Vec<Run>) -> bool {
+        if self.spent.is_some() {
+            return false;
+        }
+        match &mut self.format {
+            Format::Line(line) => {
+                line.finish(runs);
+                false
+            }
+            Format::Octet(octet) => octet.finish(),
+        }
+    }
+
+    /// Whether nothing of an unfinished message is held or being skipped. At a seal, anything else is torn.
+    pub fn is_at_boundary(&self) -> bool {
+        match &self.format {
+            Format::Line(line) => line.is_at_boundary(),
+            Format::Octet(octet) => octet.is_at_boundary(),
+        }
+    }
+
+    /// Oversized messages that ended since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(match &mut self.format {
+            Format::Line(line) => &mut line.tally,
+            Format::Octet(octet) => &mut octet.tally,
+        })
+    }
+
+    /// Bytes allocated for the unfinished message.
+    #[cfg(test)]
+    fn held_capacity(&self) -> usize {
+        match &self.format {
+            Format::Line(line) => line.carry.capacity(),
+            Format::Octet(octet) => octet.carry.capacity(),
+        }
+    }
+}
+
+/// Appends to the beginning of an unfinished message. Grows with what arrives, not with what was announced, and never past
+/// `most` bytes.
+fn hold(carry: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let needed = carry.len() + bytes.len();
+    debug_assert!(needed <= most);
+    if needed > carry.capacity() {
+        let grown = needed.max(2 * carry.capacity()).min(most);
+        carry.reserve_exact(grown - carry.len());
+    }
+    carry.extend_from_slice(bytes);
 }
