@@ -6,6 +6,10 @@
 //! Every [`Run`] that leaves is canonical in its framing. Lines are `payload LF`: never CRLF, never empty, never longer than
 //! `max_message`. Octet-counted frames are `LEN SP MSG` without a leading zero. Any split of the input into pieces gives the
 //! same messages, the same tally and the same error.
+//!
+//! Lines are read generously: CRLF is accepted, empty lines are skipped, and every CR directly before an LF belongs to the
+//! delimiter. One of them is not counted to the line's length. Octet counts are read strictly: a first digit 1 to 9, at most
+//! [`OCTET_COUNT_DIGITS`](crate::limits::OCTET_COUNT_DIGITS) digits, one SP.
 
 mod line;
 mod octet;
@@ -50,7 +54,7 @@ pub struct Bounds {
 pub struct Tally {
     /// Messages that were relayed without their end.
     pub truncated: u32,
-    /// Messages of which nothing was relayed.
+    /// Messages of which nothing was relayed: by [`Oversize::Drop`], or since what truncation left of a line was only CRs.
     pub dropped: u32,
 }
 
@@ -142,7 +146,7 @@ impl Framer {
         }
     }
 
-    /// Whether nothing of an unfinished message is held or being skipped.
+    /// Whether nothing of an unfinished message is held or being skipped. At a seal, anything else is torn.
     pub fn is_at_boundary(&self) -> bool {
         match &self.format {
             Format::Line(line) => line.is_at_boundary(),

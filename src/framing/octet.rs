@@ -211,9 +211,10 @@ impl OctetFramer {
         let held = mem::take(&mut self.carry);
         found.replace(input, &held);
         self.pending = Pending::Count;
-        match held.is_empty() {
-            true => self.tally.dropped += 1,
-            false => self.tally.truncated += 1,
+        if held.is_empty() {
+            self.tally.dropped += 1;
+        } else {
+            self.tally.truncated += 1;
         }
     }
 
@@ -242,13 +243,14 @@ struct Found {
 impl Found {
     /// Frames that are relayed as they came; the first began with `head`.
     fn share(&mut self, head: Vec<u8>, input: &[u8], frames: Range<usize>, messages: u32) {
+        // What is carried belongs to the first frame that ends in an input.
+        debug_assert!(head.is_empty() || (frames.start == 0 && self.owned.is_none()));
         self.messages += messages;
         if let Some(owned) = &mut self.owned {
-            owned.extend_from_slice(&head);
             owned.extend_from_slice(&input[frames]);
             return;
         }
-        debug_assert!(self.end == frames.start && (self.end == 0 || head.is_empty()));
+        debug_assert_eq!(self.end, frames.start);
         self.end = frames.end;
         if !head.is_empty() {
             self.head = head;

@@ -1,0 +1,106 @@
+//! What it costs to find messages in received bytes: time of one message, by format and length.
+//!
+//! Inputs are 32 KiB, as they come from a receive buffer: cut anywhere, so each begins with the rest of a message.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use slackwater::framing::{Bounds, Framer, Oversize, reframe};
+use slackwater::message::{Framing, Run};
+
+/// One receive buffer, in bytes.
+const INPUT: usize = 32 * 1024;
+/// Received bytes in one round; they stay in the cache, as bytes do that the kernel has just written.
+const STREAM: usize = 16 * INPUT;
+const BOUNDS: Bounds = Bounds { max_message: 64 * 1024, oversize: Oversize::Truncate };
+
+/// Messages of one kind, and how they arrive.
+struct Traffic {
+    name: &'static str,
+    framing: Framing,
+    message: Vec<u8>,
+}
+
+impl Traffic {
+    fn line(name: &'static str, len: usize, end: &str) -> Traffic {
+        let message = ["x".repeat(len - end.len()), end.to_owned()].concat().into_bytes();
+        Traffic { name, framing: Framing::Line, message }
+    }
+
+    fn octet(name: &'static str, len: usize) -> Traffic {
+        let message = format!("{len} {}", "x".repeat(len)).into_bytes();
+        Traffic { name, framing: Framing::Octet, message }
+    }
+
+    fn messages(&self) -> usize {
+        STREAM / self.message.len()
+    }
+
+    fn inputs(&self) -> Vec<Bytes> {
+        let stream = Bytes::from(self.message.repeat(self.messages()));
+        (0..stream.len()).step_by(INPUT).map(|at| stream.slice(at..stream.len().min(at + INPUT))).collect()
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        let mut runs = Vec::new();
+        let mut framer = Framer::new(self.framing, BOUNDS);
+        for input in self.inputs() {
+            framer.feed(input, &mut runs).expect("well-formed");
+        }
+        runs
+    }
+}
+
+fn feed(group: &mut BenchmarkGroup<'_, WallTime>, traffic: &Traffic) {
+    let inputs = traffic.inputs();
+    let mut framer = Framer::new(traffic.framing, BOUNDS);
+    let mut runs = Vec::new();
+    group.throughput(Throughput::Elements(traffic.messages() as u64));
+    group.bench_function(format!("feed/{}", traffic.name), |bench| {
+        bench.iter(|| {
+            for input in &inputs {
+                framer.feed(input.clone(), &mut runs).expect("well-formed");
+                black_box(&runs);
+                runs.clear();
+            }
+        });
+    });
+}
+
+fn translate(group: &mut BenchmarkGroup<'_, WallTime>, traffic: &Traffic, to: Framing) {
+    let runs = traffic.runs();
+    group.throughput(Throughput::Elements(traffic.messages() as u64));
+    group.bench_function(format!("reframe/{}", traffic.name), |bench| {
+        bench.iter(|| {
+            for run in &runs {
+                black_box(reframe(run.clone(), to));
+            }
+        });
+    });
+}
+
+fn framing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("framing");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(30);
+    for traffic in [
+        Traffic::line("line-64", 64, "\n"),
+        Traffic::line("line-256", 256, "\n"),
+        Traffic::line("line-1024", 1024, "\n"),
+        Traffic::line("crlf-256", 256, "\r\n"),
+        Traffic::octet("octet-64", 64),
+        Traffic::octet("octet-256", 256),
+        Traffic::octet("octet-1024", 1024),
+    ] {
+        feed(&mut group, &traffic);
+    }
+    translate(&mut group, &Traffic::line("line-256-to-octet", 256, "\n"), Framing::Octet);
+    translate(&mut group, &Traffic::octet("octet-256-to-line", 256), Framing::Line);
+    group.finish();
+}
+
+criterion_group!(benches, framing);
+criterion_main!(benches);
