@@ -9,7 +9,11 @@ pub mod config;
 pub mod framing;
 pub mod ledger;
 pub mod limits;
+pub mod lifecycle;
 pub mod message;
+pub mod process;
+pub mod reactor;
 #[allow(unsafe_code, reason = "the kernel reads and writes our memory; the layer that keeps the promise is this one")]
 pub mod ring;
+pub mod route;
 pub mod socket;

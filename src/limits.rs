@@ -45,3 +45,74 @@ const _: () = assert!(MAX_MESSAGE_DEFAULT <= MAX_MESSAGE_MAX);
 const _: () = assert!(MAX_MESSAGE_DEFAULT <= MAX_IN_FLIGHT_MIN / 2);
 const _: () =
     assert!(MAX_IN_FLIGHT_MIN <= MAX_IN_FLIGHT_DEFAULT && MAX_IN_FLIGHT_DEFAULT <= MAX_IN_FLIGHT_MAX);
+
+/// One receive buffer, in bytes. Large reads are most of what makes bulk traffic cheap; a lone short message is copied out
+/// so that it does not hold one (`COPY_BELOW`).
+pub const BUFFER_SIZE: usize = 64 * 1024;
+/// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two.
+pub const BUFFERS_OFFERED_MAX: usize = 64;
+/// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
+pub const BUFFERS_MAX: usize = 32_768 - 1;
+/// What is received in fewer bytes is copied, and its buffer returned at once: an eighth of a buffer bounds the memory that
+/// short messages can pin to eight times their size.
+pub const COPY_BELOW: usize = BUFFER_SIZE / 8;
+/// Short receives are copied into blocks of this size, in bytes.
+pub const COPY_BLOCK: usize = 64 * 1024;
+
+/// Submission queue entries; more operations at once are submitted in several calls.
+pub const SUBMISSION_ENTRIES: u32 = 1024;
+/// Completion queue entries: every buffer on offer, one end for each of some thousand links, and room. More than that the
+/// kernel keeps and hands over later (IORING_FEAT_NODROP).
+pub const COMPLETION_ENTRIES: u32 = 8192;
+/// Most pieces of one gathered send (UIO_MAXIOV, writev(2)).
+pub const GATHER_PIECES: usize = 1024;
+/// Most bytes of one gathered send: more than a socket takes at once only makes the kernel walk it twice.
+pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes read at once from a sink that answers; the answer is thrown away.
+pub const ANSWER_BUFFER: usize = 512;
+/// How long an ending ring waits for the kernel to give back its last operation before it leaks their buffers instead.
+pub const RING_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
+const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
+const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);
+const _: () = assert!(GATHER_PIECES <= 1024);
+
+/// First wait before a sink link connects again; doubles, with full jitter.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(10);
+/// Longest wait before a sink link connects again.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// The same while draining: a sink that comes back must be noticed well within the drain's own time.
+pub const RECONNECT_MAX_DRAINING: Duration = Duration::from_millis(100);
+/// How long one attempt to connect may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// First wait before a look at what the peer's TCP has acknowledged when nothing else wakes the loop; doubles.
+pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);
+/// The same while draining: the exit waits for it.
+pub const CONFIRM_WAIT_MIN_DRAINING: Duration = Duration::from_micros(50);
+/// Longest wait between two such looks; delayed acknowledgements take 40 ms at least (TCP_DELACK_MIN).
+pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(10);
+/// How long a sink that sent FIN may take to acknowledge what was sent before that.
+pub const PEER_CLOSE_GRACE: Duration = Duration::from_millis(200);
+/// A sink connection that lasted so long counts as proven even if it delivered nothing: the next attempt is made at once.
+pub const PROVEN_AFTER: Duration = Duration::from_secs(1);
+/// TCP keep-alive on every connection: probes after this much silence, so that a dead peer does not hold a descriptor for ever.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Time between keep-alive probes.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Connections that the kernel holds ready for us; the kernel caps it at net.core.somaxconn.
+pub const BACKLOG: i32 = 4096;
+/// How often a paused listener looks whether a descriptor or a seat is free.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// The same while draining: the exit waits for the connections that are still to be accepted.
+pub const ACCEPT_RETRY_DRAINING: Duration = Duration::from_millis(5);
+/// Descriptors kept free of incoming connections, so that a sink can be connected again when the limit is reached.
+pub const DESCRIPTOR_RESERVE: u64 = 8;
+/// A listener that pauses again and again says so this often at most.
+pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
+/// A link that has been silent for this long, and for two round trips, holds nothing that is under way.
+pub const QUIET: Duration = Duration::from_millis(1);
+/// The same after FIN was sent to it: its sender must get a processor before its silence means anything.
+pub const QUIET_AFTER_FIN: Duration = Duration::from_millis(20);
+/// How long a reactor may take to count what it abandons; past that the process ends without it, with the books as published.
+pub const EXPIRE_GRACE: Duration = Duration::from_secs(10);

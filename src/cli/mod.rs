@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 pub use self::demo::DemoArgs;
 pub use self::log::{LogArgs, LogFormat, LogLevel};
 pub use crate::config::RunArgs;
+use crate::process;
 
 /// Exit code for bad usage or configuration.
 const BAD_USAGE: u8 = 2;
@@ -69,10 +70,7 @@ pub fn dispatch(cli: &Cli) -> ExitCode {
 
 fn run(args: &RunArgs) -> ExitCode {
     match args.plan() {
-        Ok(plan) => {
-            tracing::info!("{plan:#?}");
-            ExitCode::SUCCESS
-        }
+        Ok(plan) => process::run(&plan),
         Err(error) => refuse(&error),
     }
 }

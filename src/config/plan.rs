@@ -111,3 +111,14 @@ pub enum Confirm {
     /// The receiving host's TCP acknowledged its last byte (`tcpi_bytes_acked`, tcp(7)).
     Acked,
 }
+
+impl fmt::Display for Target {
+    /// As it is typed after `--to`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp(to) => write!(f, "tcp://{to}"),
+            Target::Stdout => f.write_str("stdout"),
+            Target::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}

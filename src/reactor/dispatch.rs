@@ -79,8 +79,7 @@ impl Reactor {
         match completion.event {
             Event::Received(lease) => self.received(key, lease, now),
             Event::EndOfStream => self.ended(key, now),
-            Event::ReceiveFailed(Errno::ENOBUFS) => self.found_no_buffer(key),
-            Event::ReceiveFailed(Errno::ECANCELED | Errno::EINTR) => {}
+            Event::ReceiveFailed(Errno::ENOBUFS | Errno::ECANCELED | Errno::EINTR) => {}
             Event::ReceiveFailed(errno) => self.failed(key, errno),
             Event::Accepted(_)
             | Event::Watched(_)

@@ -141,12 +141,14 @@ impl Reactor {
 }
 
 impl Drop for Reactor {
-    /// Also after a panic: what is still in flight counts as abandoned, and the coordinator sees it.
+    /// Also after a panic: what is still in flight counts as abandoned, and the coordinator learns of it.
     fn drop(&mut self) {
-        self.completions.clear();
+        if self.stage == Stage::Halted {
+            return;
+        }
         self.lanes.iter_mut().for_each(|lane| lane.link.queue_mut().abandon());
         let sealed = true;
         self.control.published.publish(&self.ledger.totals(), sealed);
-        self.control.report();
+        self.control.report_broken();
     }
 }

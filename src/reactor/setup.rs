@@ -56,6 +56,19 @@ pub enum Outlet {
     File(OwnedFd),
 }
 
+impl Outlet {
+    /// The same sink for one more reactor.
+    ///
+    /// # Errors
+    /// As dup(2).
+    pub fn try_clone(&self) -> io::Result<Outlet> {
+        match self {
+            Outlet::Tcp(addresses) => Ok(Outlet::Tcp(addresses.clone())),
+            Outlet::File(file) => Ok(Outlet::File(file.try_clone()?)),
+        }
+    }
+}
+
 /// Why a reactor cannot start.
 #[derive(Debug, Error)]
 pub enum SetupFailed {

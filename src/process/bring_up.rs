@@ -1,0 +1,219 @@
+//! From a plan to running reactors: everything that can fail at the start fails here, before a message is taken in.
+//!
+//! Lives here: opening, binding, resolving, starting threads. Never here: what happens once they run.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
+use thiserror::Error;
+
+use super::placement::{self, PlacementError};
+use super::report::LedgerFile;
+use crate::config::plan::{Plan, Sink, Source, Target};
+use crate::reactor::{Books, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
+use crate::ring::{SetupError, Support};
+use crate::socket::address::{self, AddressError};
+use crate::socket::listener::Seats;
+
+/// Why the relay cannot start. Each says what to do about it.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Signals cannot be taken.
+    #[error("cannot take signals: {0}")]
+    Signals(nix::Error),
+    /// io_uring cannot be used.
+    #[error(transparent)]
+    Ring(#[from] SetupError),
+    /// An address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The cores are not there.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// A sink's file cannot be opened.
+    #[error("cannot open {path} for appending: {error}\nremedy: {remedy}", path = .path.display())]
+    File {
+        /// The sink's file.
+        path: PathBuf,
+        /// What open(2) said.
+        error: io::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// The books could not be written at the end.
+    #[error("cannot write the ledger {path}: {error}\nremedy: name a file in a folder that exists and may be written to", path = .path.display())]
+    Ledger {
+        /// The ledger file.
+        path: PathBuf,
+        /// What the file system said.
+        error: io::Error,
+    },
+    /// A descriptor or a thread could not be had.
+    #[error("cannot set the relay up: {0}")]
+    System(#[from] io::Error),
+    /// A reactor could not be set up.
+    #[error(transparent)]
+    Reactor(#[from] SetupFailed),
+}
+
+/// A relay whose reactors run.
+pub struct Relay {
+    pub(super) plan: Plan,
+    pub(super) ledger_file: Option<LedgerFile>,
+    pub(super) bell: Arc<EventFd>,
+    pub(super) threads: Vec<ReactorThread>,
+    listening: Vec<SocketAddr>,
+}
+
+/// A reactor's thread, and the line to it.
+pub(super) struct ReactorThread {
+    pub(super) control: Arc<Control>,
+    pub(super) handle: JoinHandle<io::Result<Books>>,
+}
+
+impl Relay {
+    /// Opens, binds and resolves everything in the plan, and starts a reactor on each core. Call [`super::Signals::block`]
+    /// first: threads inherit the mask.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left open or running.
+    pub fn start(plan: &Plan) -> Result<Relay, StartError> {
+        raise_descriptor_limit();
+        let support = Support::detect()?;
+        let cores = placement::place(&plan.cores)?;
+        let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
+        let outlets = plan.sinks.iter().map(open_outlet).collect::<Result<Vec<_>, _>>()?;
+        let (inlets, listening) = open_inlets(&plan.sources, cores.len())?;
+        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?);
+        let mut relay = Relay { plan: plan.clone(), ledger_file, bell, threads: Vec::new(), listening };
+        for (core, inlets) in cores.into_iter().zip(inlets) {
+            let setup = relay.setup(support, inlets, &outlets)?;
+            relay.threads.push(start_reactor(core, setup)?);
+        }
+        Ok(relay)
+    }
+
+    fn setup(&self, support: Support, inlets: Vec<Inlet>, outlets: &[Outlet]) -> Result<Setup, StartError> {
+        let control = Arc::new(Control::new(Arc::clone(&self.bell)).map_err(io::Error::from)?);
+        let outlets = outlets.iter().map(Outlet::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let outlets = self.plan.sinks.iter().cloned().zip(outlets).collect();
+        Ok(Setup { control, support, max_in_flight: self.plan.max_in_flight, inlets, outlets })
+    }
+
+    /// Where it listens, with the ports that the kernel chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    /// The same, for a log line.
+    pub fn listening(&self) -> String {
+        let addresses: Vec<String> = self.listening.iter().map(|address| format!("tcp://{address}")).collect();
+        addresses.join(" ")
+    }
+
+    /// Where it sends, for a log line.
+    pub fn sending_to(&self) -> String {
+        let targets: Vec<String> = self.plan.sinks.iter().map(|sink| sink.target.to_string()).collect();
+        targets.join(" ")
+    }
+
+    /// How many reactors run.
+    pub fn reactors(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+/// The soft limit is 1024 for the sake of select(2), which is not used here; the hard limit is what the operator meant.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!(%error, soft, hard, "the limit of open files stays as it is");
+    }
+}
+
+fn open_ledger(path: &Path) -> Result<LedgerFile, StartError> {
+    LedgerFile::open(path).map_err(|error| StartError::Ledger { path: path.to_owned(), error })
+}
+
+/// Each source's listeners, sorted by reactor, and every address that is listened on.
+fn open_inlets(sources: &[Source], reactors: usize) -> Result<(Vec<Vec<Inlet>>, Vec<SocketAddr>), StartError> {
+    let mut inlets: Vec<Vec<Inlet>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
+    let mut listening = Vec::new();
+    for source in sources {
+        let seats = Arc::new(Seats::new(source.max_connections));
+        let listeners = open_listeners(source, reactors, &mut listening)?;
+        for (of_reactor, listeners) in inlets.iter_mut().zip(listeners) {
+            of_reactor.push(Inlet { plan: source.clone(), seats: Arc::clone(&seats), listeners });
+        }
+    }
+    Ok((inlets, listening))
+}
+
+/// One source's listeners, sorted by reactor: each has one for every address of the source.
+fn open_listeners(
+    source: &Source,
+    reactors: usize,
+    listening: &mut Vec<SocketAddr>,
+) -> Result<Vec<Vec<OwnedFd>>, StartError> {
+    let mut by_reactor: Vec<Vec<OwnedFd>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
+    for address in address::resolve(&source.listen)? {
+        let sockets = address::listen(address, reactors, source.receive_buffer)?;
+        let bound = SockRef::from(&sockets[0]).local_addr()?.as_socket();
+        listening.push(bound.unwrap_or(address));
+        by_reactor.iter_mut().zip(sockets).for_each(|(of_reactor, socket)| of_reactor.push(socket));
+    }
+    Ok(by_reactor)
+}
+
+fn open_outlet(sink: &Sink) -> Result<Outlet, StartError> {
+    match &sink.target {
+        Target::Tcp(to) => Ok(Outlet::Tcp(address::resolve(to)?)),
+        Target::Stdout => Ok(Outlet::File(io::stdout().as_fd().try_clone_to_owned()?)),
+        Target::File(path) => open_file(path).map(|file| Outlet::File(file.into())),
+    }
+}
+
+/// Appending to a regular file is atomic between reactors (write(2), O_APPEND); to anything else it need not be.
+fn open_file(path: &Path) -> Result<File, StartError> {
+    let refused = |error, remedy| StartError::File { path: path.to_owned(), error, remedy };
+    if path.metadata().is_ok_and(|known| !known.is_file()) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(refused(error, "for a pipe or a terminal, use --to stdout and redirect it"));
+    }
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| refused(error, "name a file in a folder that exists and may be written to"))
+}
+
+/// Starts a reactor and waits until it is set up.
+fn start_reactor(core: usize, setup: Setup) -> Result<ReactorThread, StartError> {
+    let control = Arc::clone(&setup.control);
+    let (ready, is_ready) = mpsc::channel();
+    let thread = thread::Builder::new().name(format!("reactor-{core}"));
+    let handle = thread.spawn(move || {
+        if let Err(errno) = placement::pin(core) {
+            tracing::warn!(core, %errno, "a reactor is not pinned");
+        }
+        match Reactor::new(setup) {
+            Ok(reactor) => {
+                let _ = ready.send(Ok(()));
+                reactor.run()
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                Ok(Books::default())
+            }
+        }
+    })?;
+    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
+    Ok(ReactorThread { control, handle })
+}

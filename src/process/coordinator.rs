@@ -1,0 +1,159 @@
+//! The coordinator: sleeps until a signal, a reactor or the deadline wakes it; asks; sums; halts.
+//!
+//! Lives here: the process's one loop. Never here: what a signal means (`decision`), what a reactor does when it is asked.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::{error, info, warn};
+
+use super::bring_up::{ReactorThread, Relay};
+use super::decision::{Cause, Decision, Heard};
+use super::report::Report;
+use super::signals::Signals;
+use crate::ledger::{Totals, all_drained};
+use crate::limits::EXPIRE_GRACE;
+use crate::reactor::{Books, Phase};
+
+/// A drain that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    began: Instant,
+    cause: Cause,
+    /// When what is left is abandoned; once that was asked for, when the reactors are left behind.
+    deadline: Instant,
+    expiring: bool,
+}
+
+impl Relay {
+    /// Relays until a signal ends it, or a reactor breaks, and gives the books.
+    pub fn run_to_end(self, signals: &Signals) -> Report {
+        let (mut heard, mut drain) = (Heard::default(), None);
+        while !self.is_over(drain) {
+            self.sleep(signals, drain);
+            self.hear(signals, &mut heard, &mut drain);
+            self.notice_broken(&mut drain);
+            self.notice_deadline(&mut drain);
+        }
+        self.ask(Phase::Halt);
+        let (began, cause) = drain.map_or((Instant::now(), Cause::Error), |drain| (drain.began, drain.cause));
+        self.close_the_books(began, cause)
+    }
+
+    /// Every reactor is drained, or those that are not have had their time.
+    fn is_over(&self, drain: Option<Drain>) -> bool {
+        let Some(drain) = drain else { return false };
+        let left_behind = drain.expiring && Instant::now() >= drain.deadline;
+        left_behind || all_drained(self.threads.iter().map(|thread| &thread.control.published))
+    }
+
+    /// Until a signal, a word from a reactor, or the deadline. Nothing polls.
+    fn sleep(&self, signals: &Signals, drain: Option<Drain>) {
+        let mut awaited =
+            [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        let timeout = drain.map_or(PollTimeout::NONE, |drain| timeout_until(drain.deadline));
+        match poll(&mut awaited, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => error!(%errno, "poll(2) failed"),
+        }
+        // Only the wake-up counts; what it was for is read from the reactors' published words.
+        let _ = self.bell.read();
+    }
+
+    fn hear(&self, signals: &Signals, heard: &mut Heard, drain: &mut Option<Drain>) {
+        while let Ok(Some(signal)) = signals.next() {
+            match heard.decide(signal) {
+                Decision::Drain(cause) => self.begin_drain(drain, cause),
+                Decision::Force => self.expire(drain, Cause::Forced),
+                Decision::GoOn => info!(%signal, "a drain is under way already"),
+                Decision::LogBooks => self.log_books(),
+                Decision::Note(note) => info!("{note}"),
+            }
+        }
+    }
+
+    fn begin_drain(&self, drain: &mut Option<Drain>, cause: Cause) {
+        let began = Instant::now();
+        *drain = Some(Drain { began, cause, deadline: began + self.plan.drain_timeout, expiring: false });
+        info!(cause = cause.as_str(), "draining");
+        self.ask(Phase::Drain);
+    }
+
+    fn expire(&self, drain: &mut Option<Drain>, cause: Cause) {
+        let now = Instant::now();
+        let began = drain.map_or(now, |drain| drain.began);
+        if !drain.is_some_and(|drain| drain.expiring) {
+            *drain = Some(Drain { began, cause, deadline: now + EXPIRE_GRACE, expiring: true });
+            self.ask(Phase::Expire);
+        }
+    }
+
+    fn notice_broken(&self, drain: &mut Option<Drain>) {
+        if self.threads.iter().any(|thread| thread.control.is_broken()) {
+            self.expire(drain, Cause::Error);
+        }
+    }
+
+    fn notice_deadline(&self, drain: &mut Option<Drain>) {
+        if let Some(running) = *drain
+            && !running.expiring
+            && Instant::now() >= running.deadline
+            && !self.is_over(*drain)
+        {
+            warn!(timeout = ?self.plan.drain_timeout, "the drain's time is up; what is left is abandoned");
+            self.expire(drain, Cause::Deadline);
+        }
+    }
+
+    fn ask(&self, phase: Phase) {
+        self.threads.iter().for_each(|thread| thread.control.ask(phase));
+    }
+
+    fn log_books(&self) {
+        let snapshots = self.threads.iter().map(|thread| thread.control.published.read().totals);
+        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } =
+            snapshots.fold(Totals::default(), Totals::add);
+        info!(received, delivered, failed, abandoned, in_flight, torn, "books");
+    }
+
+    /// Joins the reactors that have ended, and writes the report.
+    fn close_the_books(self, began: Instant, cause: Cause) -> Report {
+        let books: Vec<Books> = self.threads.into_iter().map(final_books).collect();
+        let report = Report::new(&self.plan, &books, cause, began.elapsed());
+        report.log();
+        if let Some(file) = self.ledger_file
+            && let Err(error) = file.write(&report)
+        {
+            error!(%error, ?file, "the ledger cannot be written");
+        }
+        report
+    }
+}
+
+/// A reactor's own books; where it broke or was left behind, what it had published.
+fn final_books(thread: ReactorThread) -> Books {
+    let published = || Books { totals: thread.control.published.read().totals, ..Books::default() };
+    if !thread.control.published.read().is_drained() {
+        error!("a reactor did not end in time; it is left behind, and its books are the last that it published");
+        return published();
+    }
+    match thread.handle.join() {
+        Ok(Ok(books)) => books,
+        Ok(Err(error)) => {
+            error!(%error, "a reactor broke");
+            published()
+        }
+        Err(_) => {
+            error!("a reactor panicked; the message is above");
+            published()
+        }
+    }
+}
+
+/// Rounded up to whole milliseconds, so that the deadline has passed when poll(2) returns.
+fn timeout_until(deadline: Instant) -> PollTimeout {
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}

@@ -1,0 +1,219 @@
+//! The books at the end: one log line, JSON for those who asked, and the exit code.
+//!
+//! Lives here: what is said. Never here: when the relay ends.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use serde::Serialize;
+use tracing::{error, info, warn};
+
+use super::decision::Cause;
+use crate::config::plan::Plan;
+use crate::ledger::Totals;
+use crate::reactor::{Books, Unsettled};
+
+/// Exit code when something was lost.
+const ABANDONED: u8 = 3;
+
+/// The relay's books after its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Over everything.
+    #[serde(flatten)]
+    pub totals: Columns,
+    /// From the signal to the end of the last reactor, in microseconds.
+    pub drain_micros: u64,
+    /// Why the relay ended.
+    pub cause: Cause,
+    /// By the source's name.
+    pub sources: BTreeMap<String, Columns>,
+    /// By the sink's name.
+    pub sinks: BTreeMap<String, SinkColumns>,
+}
+
+/// One set of books, in messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Columns {
+    /// Admitted from a source.
+    pub received: u64,
+    /// Confirmed at the level that the sink asks for.
+    pub delivered: u64,
+    /// Refused for good.
+    pub failed: u64,
+    /// On disk.
+    pub spilled: u64,
+    /// Given back to the queue that they came from.
+    pub returned: u64,
+    /// Lost.
+    pub abandoned: u64,
+    /// Not settled; 0 unless a reactor had to be left behind.
+    pub in_flight: u64,
+    /// First parts whose rest never came; never messages.
+    pub torn: u64,
+}
+
+/// A sink's books, and what it had not settled when time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SinkColumns {
+    /// The books.
+    #[serde(flatten)]
+    pub totals: Columns,
+    /// Messages that were not settled when time was up; 0 after a clean drain.
+    pub unsettled: u64,
+    /// For how long the oldest of those had been queued, in microseconds.
+    pub oldest_micros: u64,
+}
+
+impl From<Totals> for Columns {
+    fn from(totals: Totals) -> Columns {
+        let Totals { received, delivered, failed, spilled, returned, abandoned, in_flight, torn } = totals;
+        Columns { received, delivered, failed, spilled, returned, abandoned, in_flight, torn }
+    }
+}
+
+impl Report {
+    /// The sum over the reactors' books.
+    pub(super) fn new(plan: &Plan, books: &[Books], cause: Cause, drain: Duration) -> Report {
+        let total = |column: fn(&Books) -> Vec<Totals>, index: usize| -> Columns {
+            let each = books.iter().filter_map(|books| column(books).get(index).copied());
+            each.fold(Totals::default(), Totals::add).into()
+        };
+        let sources = plan.sources.iter().enumerate();
+        let sinks = plan.sinks.iter().enumerate();
+        Report {
+            totals: total(|books| vec![books.totals], 0),
+            drain_micros: u64::try_from(drain.as_micros()).unwrap_or(u64::MAX),
+            cause,
+            sources: sources.map(|(n, one)| (one.name.clone(), total(|books| books.sources.clone(), n))).collect(),
+            sinks: sinks
+                .map(|(n, one)| (one.name.clone(), sink_columns(total(|books| books.sinks.clone(), n), books, n)))
+                .collect(),
+        }
+    }
+
+    /// 0: nothing abandoned. 1: the relay broke, and nothing was abandoned. 3: something was.
+    pub fn exit_code(&self) -> ExitCode {
+        match (self.totals.abandoned + self.totals.in_flight, self.cause) {
+            (0, Cause::Error) => ExitCode::from(super::COULD_NOT_RUN),
+            (0, Cause::Term | Cause::Int | Cause::Forced | Cause::Deadline) => ExitCode::SUCCESS,
+            (_, _) => ExitCode::from(ABANDONED),
+        }
+    }
+
+    /// One line.
+    pub(super) fn log(&self) {
+        let Columns { received, delivered, failed, abandoned, in_flight, torn, .. } = self.totals;
+        let (cause, drain) = (self.cause.as_str(), self.drain_micros);
+        if abandoned + in_flight == 0 {
+            info!(received, delivered, failed, abandoned, torn, cause, drain_micros = drain, "drained");
+        } else {
+            error!(received, delivered, failed, abandoned, in_flight, torn, cause, drain_micros = drain, "messages lost");
+        }
+        for (sink, columns) in self.sinks.iter().filter(|(_, columns)| columns.unsettled > 0) {
+            let (unsettled, oldest_micros) = (columns.unsettled, columns.oldest_micros);
+            warn!(sink, unsettled, oldest_micros, "not settled when time was up");
+        }
+    }
+}
+
+fn sink_columns(totals: Columns, books: &[Books], index: usize) -> SinkColumns {
+    let unsettled = books.iter().filter_map(|books| books.unsettled.get(index));
+    let sum = unsettled.fold(Unsettled::default(), |sum, one| Unsettled {
+        messages: sum.messages + one.messages,
+        oldest_micros: sum.oldest_micros.max(one.oldest_micros),
+    });
+    SinkColumns { totals, unsettled: sum.messages, oldest_micros: sum.oldest_micros }
+}
+
+/// Where the report is written as JSON.
+#[derive(Debug)]
+pub struct LedgerFile {
+    path: PathBuf,
+    /// A pipe or a device is written to as it is; a file is replaced as a whole.
+    replace: bool,
+}
+
+impl LedgerFile {
+    /// Makes sure that the report can be written at the end.
+    ///
+    /// # Errors
+    /// As access(2).
+    pub(super) fn open(path: &Path) -> io::Result<LedgerFile> {
+        let replace = path.metadata().map_or(true, |known| known.is_file());
+        if path.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        access(if replace { folder } else { path }, AccessFlags::W_OK)?;
+        Ok(LedgerFile { path: path.to_owned(), replace })
+    }
+
+    /// Writes the report. A reader sees either the whole of it or what was there before.
+    ///
+    /// # Errors
+    /// As write(2), fsync(2) and rename(2).
+    pub(super) fn write(&self, report: &Report) -> io::Result<()> {
+        let mut json = serde_json::to_vec_pretty(report)?;
+        json.push(b'\n');
+        if !self.replace {
+            return fs::write(&self.path, json);
+        }
+        let mut unfinished = self.path.clone().into_os_string();
+        unfinished.push(".unfinished");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunArgs;
+
+    fn report(abandoned: u64, cause: Cause) -> Report {
+        let totals = Totals { received: 5, delivered: 5 - abandoned, abandoned, ..Totals::default() };
+        let unsettled = vec![Unsettled { messages: abandoned, oldest_micros: 7 }];
+        let books = Books { totals, sources: vec![totals], sinks: vec![totals], unsettled };
+        Report::new(&RunArgs::default().plan().unwrap(), &[books.clone(), books], cause, Duration::from_millis(2))
+    }
+
+    #[test]
+    fn the_exit_code_is_about_what_was_lost() {
+        let code = |abandoned, cause| format!("{:?}", report(abandoned, cause).exit_code());
+        assert_eq!(code(0, Cause::Term), format!("{:?}", ExitCode::SUCCESS));
+        assert_eq!(code(0, Cause::Error), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(code(1, Cause::Deadline), format!("{:?}", ExitCode::from(3)));
+        assert_eq!(code(1, Cause::Error), format!("{:?}", ExitCode::from(3)));
+    }
+
+    #[test]
+    fn the_file_holds_the_sum_of_the_reactors_under_the_documented_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("books.json");
+        LedgerFile::open(&path).unwrap().write(&report(1, Cause::Deadline)).unwrap();
+        let books: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let keys: Vec<_> = ["received", "delivered", "failed", "spilled", "returned", "abandoned", "in_flight", "torn"]
+            .iter()
+            .map(|key| books[key].as_u64().unwrap())
+            .collect();
+        assert_eq!(keys, [10, 8, 0, 0, 0, 2, 0, 0]);
+        assert_eq!((books["drain_micros"].as_u64(), books["cause"].as_str()), (Some(2000), Some("deadline")));
+        assert_eq!(books["sinks"]["stdout"]["unsettled"], 2);
+        assert_eq!(books["sinks"]["stdout"]["oldest_micros"], 7);
+        assert_eq!(books["sources"].as_object().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_written_is_refused_at_the_start() {
+        assert!(LedgerFile::open(Path::new("/no/such/folder/books.json")).is_err());
+        assert!(LedgerFile::open(Path::new("/")).is_err());
+    }
+}
