@@ -1,0 +1,83 @@
+//! What the kernel knows about one TCP connection (`TCP_INFO`, tcp(7)).
+//!
+//! Lives here: the question and the part of the answer that the project reads. Never here: what follows from it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::sys::socket::getsockopt;
+
+/// The part of the kernel's `struct tcp_info` that the project reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Bytes that the peer acknowledged. SYN and FIN count one each: it is 1 on a fresh connection of the connecting side.
+    pub bytes_acked: u64,
+    /// Bytes that were received in order and acknowledged to the peer; SYN and FIN count as above.
+    pub bytes_received: u64,
+    /// Segments sent and not yet acknowledged.
+    pub unacked_segments: u32,
+    /// Bytes taken by our kernel and never sent so far.
+    pub notsent_bytes: u32,
+    /// Smoothed round trip, in microseconds.
+    pub rtt_micros: u32,
+    /// Time since data last arrived, in milliseconds.
+    pub last_data_recv_ms: u32,
+}
+
+/// Asks the kernel about the connection `fd`. The answer stays readable after a reset, until the descriptor is closed.
+///
+/// Errors: as getsockopt(2); `EOPNOTSUPP` or `ENOPROTOOPT` when `fd` is no TCP socket.
+pub fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    let raw = getsockopt(&fd, Info)?;
+    Ok(TcpInfo {
+        bytes_acked: raw.tcpi_bytes_acked,
+        bytes_received: raw.tcpi_bytes_received,
+        unacked_segments: raw.tcpi_unacked,
+        notsent_bytes: raw.tcpi_notsent_bytes,
+        rtt_micros: raw.tcpi_rtt,
+        last_data_recv_ms: raw.tcpi_last_data_recv,
+    })
+}
+
+/// The option's name for [`getsockopt`]; nix has none, but its macro makes one that is safe to use.
+#[derive(Clone, Copy, Debug)]
+struct Info;
+
+// libc's structure is a prefix of the kernel's since Linux 4.9, and the kernel fills exactly as much as it is asked for.
+nix::getsockopt_impl!(
+    Info,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    libc::tcp_info,
+    nix::sys::socket::sockopt::GetStruct<libc::tcp_info>
+);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn counts_what_the_peer_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        let before = tcp_info(near.as_fd()).unwrap();
+        near.write_all(b"twelve bytes").unwrap();
+        far.read_exact(&mut [0; 12]).unwrap();
+        far.write_all(b"!").unwrap();
+        near.read_exact(&mut [0; 1]).unwrap();
+        let after = tcp_info(near.as_fd()).unwrap();
+        assert_eq!(after.bytes_acked - before.bytes_acked, 12);
+        assert_eq!(tcp_info(far.as_fd()).unwrap().bytes_received, 12);
+    }
+
+    #[test]
+    fn refuses_what_is_not_tcp() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(tcp_info(socket.as_fd()).is_err());
+    }
+}
