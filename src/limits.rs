@@ -25,3 +25,14 @@ pub const SINK_CONNECTIONS_MAX: usize = 64;
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
 /// How long a drain reads on from a sender that goes on sending.
 pub const LINGER_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Threads of the load generator; beyond so many connections they share. More only adds switches between them.
+pub const LOAD_THREADS_MAX: u32 = 64;
+/// What the load generator hands to one bulk write, in bytes: large enough to hide the call, small enough to stay in the cache.
+pub const LOAD_WRITE: usize = 64 * 1024;
+/// What the counting sink reads at once, in bytes; a larger message makes its buffer grow.
+pub const LOAD_READ: usize = 128 * 1024;
+/// How long a load connection waits for its peer (to accept, to read, to acknowledge) before it is given up.
+pub const LOAD_PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a load connection that was told to stop waits for its message in progress and for the last acknowledgement.
+pub const LOAD_STOP_PATIENCE: Duration = Duration::from_secs(2);
