@@ -10,6 +10,7 @@ pub mod framing;
 pub mod ledger;
 pub mod limits;
 pub mod lifecycle;
+pub mod load;
 pub mod message;
 pub mod process;
 pub mod reactor;

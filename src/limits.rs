@@ -116,3 +116,14 @@ pub const QUIET: Duration = Duration::from_millis(1);
 pub const QUIET_AFTER_FIN: Duration = Duration::from_millis(20);
 /// How long a reactor may take to count what it abandons; past that the process ends without it, with the books as published.
 pub const EXPIRE_GRACE: Duration = Duration::from_secs(10);
+
+/// Threads of the load generator; beyond so many connections they share. More only adds switches between them.
+pub const LOAD_THREADS_MAX: u32 = 64;
+/// What the load generator hands to one bulk write, in bytes: large enough to hide the call, small enough to stay in the cache.
+pub const LOAD_WRITE: usize = 64 * 1024;
+/// What the counting sink reads at once, in bytes; a larger message makes its buffer grow.
+pub const LOAD_READ: usize = 128 * 1024;
+/// How long a load connection waits for its peer (to accept, to read, to acknowledge) before it is given up.
+pub const LOAD_PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
+/// How long a load connection that was told to stop waits for its message in progress and for the last acknowledgement.
+pub const LOAD_STOP_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,97 @@
+//! `slackload sink`.
+//!
+//! Lives here: from its arguments to its summary and exit code, and when it ends. Never here: sockets, verification.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use slackwater::load::{self, Report, SinkHandle, Tally};
+
+use crate::Failure;
+use crate::arguments::Sink;
+use crate::output::{self, REDRAW};
+use crate::signals::Ends;
+
+/// Receives until its end has come; exit code 3 when something is missing or wrong.
+pub(crate) fn run(arguments: &Sink) -> Result<ExitCode, Failure> {
+    let ends = Ends::block()?;
+    let framing = arguments.listen.framing(arguments.framing)?;
+    let at = arguments.listen.resolve()?;
+    let sink = load::listen(at, framing).map_err(|error| Failure::run(format!("{at}: {error}")))?;
+    eprintln!("listening on {}", sink.address());
+    let interrupter = sink.interrupter();
+    ends.call(move || interrupter.interrupt())?;
+    watch(&sink, arguments, &output::progress(arguments.expect));
+    let report = sink.finish();
+    summarise(&report.tally);
+    output::json(arguments.json, &report)?;
+    Ok(verdict(&report, arguments.expect))
+}
+
+/// Returns when all that is expected has come, nothing came for too long, or a signal did.
+fn watch(sink: &SinkHandle, arguments: &Sink, bar: &ProgressBar) {
+    let interrupter = sink.interrupter();
+    let mut quiet = Quiet::since(Instant::now(), arguments.idle_exit);
+    while !sink.wait_for(arguments.expect.unwrap_or(u64::MAX), REDRAW) && !interrupter.is_interrupted() {
+        let tally = sink.tally();
+        bar.set_position(tally.distinct());
+        if quiet.is_over(tally.bytes, Instant::now()) {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+}
+
+/// How long nothing has come.
+#[derive(Debug)]
+struct Quiet {
+    bytes: u64,
+    since: Instant,
+    limit: Option<Duration>,
+}
+
+impl Quiet {
+    fn since(since: Instant, limit: Option<Duration>) -> Self {
+        Self { bytes: 0, since, limit }
+    }
+
+    /// Takes the bytes so far; says whether they have been the same for too long.
+    fn is_over(&mut self, bytes: u64, now: Instant) -> bool {
+        if bytes != self.bytes {
+            (self.bytes, self.since) = (bytes, now);
+        }
+        self.limit.is_some_and(|limit| now.duration_since(self.since) >= limit)
+    }
+}
+
+fn summarise(tally: &Tally) {
+    let Tally { connections, bytes, messages, duplicates, holes, out_of_order, foreign, torn, misframed } =
+        tally;
+    eprintln!("received {messages} messages, {bytes} bytes, over {connections} connections");
+    eprintln!(
+        "holes {holes}, duplicates {duplicates}, out of order {out_of_order}, torn {torn}, misframed {misframed}, foreign {foreign}"
+    );
+}
+
+fn verdict(report: &Report, expect: Option<u64>) -> ExitCode {
+    let enough = expect.is_none_or(|expected| report.tally.distinct() >= expected);
+    ExitCode::from(if enough && report.tally.is_whole() { 0 } else { 3 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_counts_from_the_last_change() {
+        let begun = Instant::now();
+        let after = |ms| begun + Duration::from_millis(ms);
+        let mut quiet = Quiet::since(begun, Some(Duration::from_millis(100)));
+        assert!(!quiet.is_over(0, after(99)));
+        assert!(!quiet.is_over(5, after(150)));
+        assert!(!quiet.is_over(5, after(249)));
+        assert!(quiet.is_over(5, after(250)));
+        assert!(!Quiet::since(begun, None).is_over(0, after(1_000_000)));
+    }
+}

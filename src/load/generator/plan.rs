@@ -1,0 +1,132 @@
+//! What the generator is to do.
+//!
+//! Lives here: the plan, its defaults, and the check that it can be carried out. Never here: sockets, threads.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::limits::{LOAD_PATIENCE_DEFAULT, MAX_MESSAGE_MAX};
+use crate::load::stamp::Stamp;
+use crate::message::Framing;
+
+/// Connections, how many messages they write, and in what manner.
+#[derive(Clone, Debug)]
+pub struct SendPlan {
+    /// Stamped into every message.
+    pub run: u32,
+    /// The TCP address to connect to.
+    pub to: SocketAddr,
+    /// Connections, all open at once; 1 to [`Stamp::CONNECTIONS`].
+    pub connections: u32,
+    /// Messages after which a connection has finished; `None` leaves that to `duration` or to a stop.
+    pub messages_per_connection: Option<u64>,
+    /// Time after which a connection has finished, from when it could write.
+    pub duration: Option<Duration>,
+    /// Payload of each message in bytes, [`Stamp::LEN`] to [`MAX_MESSAGE_MAX`].
+    pub size: usize,
+    /// How messages are told apart on the wire.
+    pub framing: Framing,
+    /// How they are divided into writes.
+    pub style: Style,
+    /// How long a connection waits for its peer (to accept, to read, to acknowledge) before it ends as timed out.
+    pub patience: Duration,
+}
+
+/// How messages are divided into writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// As many whole messages a write as fit into 64 KiB.
+    Bulk,
+    /// One message a write.
+    Single,
+    /// Messages at their due times, evenly spread; in one write only what is due at once.
+    Paced {
+        /// Messages a second, over all connections.
+        per_second: u64,
+    },
+    /// Writes of a random length up to that of a message, so that most messages are split.
+    Dribble,
+}
+
+/// Why a plan cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The message size is out of its range.
+    #[error("a message of {0} bytes cannot be sent: choose {min} to {MAX_MESSAGE_MAX}", min = Stamp::LEN)]
+    Size(usize),
+    /// The number of connections is out of its range.
+    #[error("{0} connections cannot be told apart: choose 1 to {max}", max = Stamp::CONNECTIONS)]
+    Connections(u32),
+    /// A connection would run out of numbers.
+    #[error("{0} messages of a connection cannot be told apart: choose at most {max}", max = Stamp::SEQUENCES)]
+    Messages(u64),
+    /// A rate of nothing never sends.
+    #[error("a rate of 0 messages a second never sends: choose at least 1")]
+    Rate,
+    /// The system refused a thread or a descriptor.
+    #[error("cannot start the generator: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl SendPlan {
+    /// One connection to `to` that writes lines of 256 bytes in bulk until it is stopped, under a random run.
+    pub fn new(to: SocketAddr) -> Self {
+        Self {
+            run: fastrand::u32(..),
+            to,
+            connections: 1,
+            messages_per_connection: None,
+            duration: None,
+            size: 256,
+            framing: Framing::Line,
+            style: Style::Bulk,
+            patience: LOAD_PATIENCE_DEFAULT,
+        }
+    }
+
+    /// Messages after which a connection must end: its share, or all numbers that there are.
+    pub(super) fn message_limit(&self) -> u64 {
+        self.messages_per_connection.unwrap_or(Stamp::SEQUENCES)
+    }
+
+    pub(super) fn check(&self) -> Result<(), SendError> {
+        if !(Stamp::LEN..=MAX_MESSAGE_MAX).contains(&self.size) {
+            return Err(SendError::Size(self.size));
+        }
+        if !(1..=Stamp::CONNECTIONS).contains(&self.connections) {
+            return Err(SendError::Connections(self.connections));
+        }
+        if self.message_limit() > Stamp::SEQUENCES {
+            return Err(SendError::Messages(self.message_limit()));
+        }
+        if self.style == (Style::Paced { per_second: 0 }) {
+            return Err(SendError::Rate);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> SendPlan {
+        SendPlan::new(([127, 0, 0, 1], 9).into())
+    }
+
+    #[test]
+    fn the_smallest_size_is_the_stamp() {
+        assert!(SendPlan { size: Stamp::LEN, ..plan() }.check().is_ok());
+        let error = SendPlan { size: Stamp::LEN - 1, ..plan() }.check().unwrap_err();
+        assert!(error.to_string().contains("choose 53 to 16777216"), "{error}");
+    }
+
+    #[test]
+    fn what_could_not_be_told_apart_is_refused() {
+        assert!(SendPlan { connections: 0, ..plan() }.check().is_err());
+        assert!(SendPlan { connections: Stamp::CONNECTIONS + 1, ..plan() }.check().is_err());
+        assert!(SendPlan { messages_per_connection: Some(Stamp::SEQUENCES + 1), ..plan() }.check().is_err());
+        assert!(SendPlan { style: Style::Paced { per_second: 0 }, ..plan() }.check().is_err());
+    }
+}
