@@ -1,1 +1,3 @@
+//! slackwater: arguments, run, exit code.
+
 fn main() {}

@@ -1,1 +1,3 @@
+//! slackload: arguments, run, exit code.
+
 fn main() {}

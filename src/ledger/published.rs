@@ -1,0 +1,152 @@
+//! The one cache line in which a reactor shows its books to the other threads.
+//!
+//! Lives here: [`Published`], what is read from it, and the coordinator's rule [`all_drained`]. Never here: the books
+//! themselves, which are plain cells of one thread. `tests/model.rs` runs this very file in every interleaving.
+//!
+//! # Why the cores may be read one after another
+//!
+//! There is no moment at which all cores are seen together, and none is needed. A reactor publishes `sealed` only after its
+//! last admission, in the same word as the count of what is in flight. From that store on the count can only fall, and a zero
+//! stays a zero for ever. So once each reactor has been read as *sealed and zero*, each at its own moment, all of them are
+//! zero at the moment of the last reading, and after it. An unsealed zero proves nothing: it also occurs between two messages,
+//! and the reactor that showed it may admit the next one while the others are being read.
+
+use std::ops::Add;
+
+use super::atomic::{AtomicU64, Ordering};
+
+/// The bit of the word that says that nothing new can enter; the count is above it.
+const SEALED: u64 = 1;
+
+/// One reactor's totals since it started, in messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Admitted from a source.
+    pub received: u64,
+    /// Confirmed, at the level that the sink is configured for.
+    pub delivered: u64,
+    /// Refused by the sink for good.
+    pub failed: u64,
+    /// Safe on disk, to be sent at the next start.
+    pub spilled: u64,
+    /// Given back to the queue that they came from.
+    pub returned: u64,
+    /// Lost.
+    pub abandoned: u64,
+    /// Admitted and not settled yet; below 2^63.
+    pub in_flight: u64,
+    /// First parts whose rest never came. They were never messages, so the identity leaves them out.
+    pub torn: u64,
+}
+
+impl Totals {
+    /// Whether every received message is in exactly one place (the ledger's identity).
+    pub fn balances(&self) -> bool {
+        let settled = self.delivered + self.failed + self.spilled + self.returned + self.abandoned;
+        self.received == settled + self.in_flight
+    }
+}
+
+/// The sum over reactors, field by field.
+impl Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            delivered: self.delivered + other.delivered,
+            failed: self.failed + other.failed,
+            spilled: self.spilled + other.spilled,
+            returned: self.returned + other.returned,
+            abandoned: self.abandoned + other.abandoned,
+            in_flight: self.in_flight + other.in_flight,
+            torn: self.torn + other.torn,
+        }
+    }
+}
+
+/// What one [`Published::read`] saw.
+///
+/// `totals.in_flight` and `sealed` come from one word and belong together. The other fields are each *at least as new* as
+/// that word, but a reactor that goes on publishing may change them between two loads, so that **a snapshot of a running
+/// reactor need not balance**: show it, do not check it. It is exact, and balances, when it [is drained](Self::is_drained)
+/// (nothing can change any more) and when it is read after the reactor's thread was joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The figures.
+    pub totals: Totals,
+    /// Whether nothing new can enter this reactor's ledger.
+    pub sealed: bool,
+}
+
+impl Snapshot {
+    /// Sealed, and nothing in flight: the reactor has no more work and will never have any.
+    pub fn is_drained(&self) -> bool {
+        self.sealed && self.totals.in_flight == 0
+    }
+}
+
+/// One reactor's figures in one cache line: written by that reactor once a turn, read by anyone.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Published {
+    /// `in_flight << 1 | sealed`.
+    word: AtomicU64,
+    received: AtomicU64,
+    delivered: AtomicU64,
+    failed: AtomicU64,
+    spilled: AtomicU64,
+    returned: AtomicU64,
+    abandoned: AtomicU64,
+    torn: AtomicU64,
+}
+
+impl Published {
+    /// All zero, and not sealed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shows these figures. For the one reactor that owns the line: two writers would mix theirs.
+    ///
+    /// The word comes last and releases the totals, so that whoever sees it sees them too. `sealed` may be passed only when
+    /// `totals` contain the last admission, and must be passed for ever after.
+    pub fn publish(&self, totals: &Totals, sealed: bool) {
+        self.received.store(totals.received, Ordering::Relaxed);
+        self.delivered.store(totals.delivered, Ordering::Relaxed);
+        self.failed.store(totals.failed, Ordering::Relaxed);
+        self.spilled.store(totals.spilled, Ordering::Relaxed);
+        self.returned.store(totals.returned, Ordering::Relaxed);
+        self.abandoned.store(totals.abandoned, Ordering::Relaxed);
+        self.torn.store(totals.torn, Ordering::Relaxed);
+        self.word.store(totals.in_flight << 1 | u64::from(sealed), Ordering::Release);
+    }
+
+    /// The figures as last shown; see [`Snapshot`] for what they are worth while the reactor runs.
+    pub fn read(&self) -> Snapshot {
+        let word = self.word.load(Ordering::Acquire);
+        let totals = Totals {
+            received: self.received.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            spilled: self.spilled.load(Ordering::Relaxed),
+            returned: self.returned.load(Ordering::Relaxed),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
+            in_flight: word >> 1,
+            torn: self.torn.load(Ordering::Relaxed),
+        };
+        Snapshot { totals, sealed: word & SEALED != 0 }
+    }
+
+    /// Whether the word says *sealed and zero*, without a look at the totals. Acquires them, as [`Published::read`] does.
+    fn is_drained(&self) -> bool {
+        self.word.load(Ordering::Acquire) == SEALED
+    }
+}
+
+/// The coordinator's rule: whether every reactor is drained, read one after another (why that is sound: this module's head).
+///
+/// Once true it stays true. Of no reactors at all it is true.
+pub fn all_drained<'a>(published: impl IntoIterator<Item = &'a Published>) -> bool {
+    published.into_iter().all(Published::is_drained)
+}
