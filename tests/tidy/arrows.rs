@@ -23,9 +23,10 @@ pub(crate) fn offences(path: &str, source: &Source, arrows: Arrows) -> Vec<Offen
 }
 
 fn against(own: &str, target: &str, allowed: &[&str]) -> String {
-    let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
+    let allowed =
+        if allowed.is_empty() { "nothing".to_owned() } else { format!("only {}", allowed.join(", ")) };
     format!(
-        "`{own}` imports `{target}`, but may import only {allowed}; move the code to where the arrows allow it"
+        "`{own}` imports `{target}`, but may import {allowed}; move the code to where the arrows allow it"
     )
 }
 
