@@ -1,20 +1,32 @@
-//! slackwater: a message relay for Linux that can be stopped at any moment without losing a message that it had accepted.
+//! A message relay for Linux that can be stopped at any moment without losing a message that it had accepted.
 //!
-//! A message's way, and the modules in the order of their layers; each imports only from those below it:
-//! `cli` (what the user typed), [`config`] (what the program uses), `process` (bring-up, signals, coordinator, report),
-//! `reactor` (one turn), `socket` (links), `route`, [`ledger`], [`framing`], [`ring`], [`message`], [`limits`].
+//! The modules, in layer order; each imports only from those below it (`tests/tidy.rs` holds the arrows):
+//!
+//! - [`cli`]: what the user typed becomes what runs
+//! - [`process`]: bring-up, signals, the coordinator, the report
+//! - [`reactor`]: one thread on one core: the turn, the way in, the drain
+//! - [`load`]: generator and counting sink, for the demo, `slackload` and the tests
+//! - [`socket`]: listeners, source links, sink links
+//! - [`route`]: which sink link a source link's messages go to
+//! - [`config`]: what the user wrote, turned into what the program uses
+//! - [`ring`]: a small safe layer over io_uring
+//! - [`ledger`]: a reactor's books, and the figures that the other threads see
+//! - [`framing`]: bytes in, runs of whole messages out
+//! - [`lifecycle`]: a reactor's stages, as a table
+//! - [`message`]: the one value that crosses all layers
+//! - [`limits`]: every bound, with its reason
 
 pub mod cli;
 pub mod config;
 pub mod framing;
 pub mod ledger;
-pub mod limits;
 pub mod lifecycle;
+pub mod limits;
 pub mod load;
 pub mod message;
 pub mod process;
 pub mod reactor;
-#[allow(unsafe_code, reason = "the kernel reads and writes our memory; the layer that keeps the promise is this one")]
+#[allow(unsafe_code, reason = "the kernel reads and writes our memory; this layer keeps what that asks for")]
 pub mod ring;
 pub mod route;
 pub mod socket;

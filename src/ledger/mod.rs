@@ -17,6 +17,9 @@ use std::rc::Rc;
 
 pub use published::{Published, Snapshot, Totals, all_drained};
 
+/// One line of cache: no reactor's publication slows down another's.
+const _: () = assert!(size_of::<Published>() == 64 && align_of::<Published>() == 64);
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -236,7 +239,10 @@ mod tests {
             panic!("as a bug would");
         }));
         assert!(panicked.is_err());
-        assert_eq!((ledger.totals().abandoned, ledger.totals().in_flight, ledger.bytes_in_flight()), (5, 0, 0));
+        assert_eq!(
+            (ledger.totals().abandoned, ledger.totals().in_flight, ledger.bytes_in_flight()),
+            (5, 0, 0)
+        );
         assert_balanced(&ledger);
     }
 

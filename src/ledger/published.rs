@@ -11,6 +11,8 @@
 //! zero at the moment of the last reading, and after it. An unsealed zero proves nothing: it also occurs between two messages,
 //! and the reactor that showed it may admit the next one while the others are being read.
 
+use std::ops::Add;
+
 use super::atomic::{AtomicU64, Ordering};
 
 /// The bit of the word that says that nothing new can enter; the count is above it.
@@ -43,10 +45,13 @@ impl Totals {
         let settled = self.delivered + self.failed + self.spilled + self.returned + self.abandoned;
         self.received == settled + self.in_flight
     }
+}
 
-    /// The sum with another reactor's totals.
-    #[must_use]
-    pub fn add(self, other: Self) -> Self {
+/// The sum over reactors, field by field.
+impl Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
         Self {
             received: self.received + other.received,
             delivered: self.delivered + other.delivered,

@@ -92,7 +92,9 @@ impl Relay {
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
         let outlets = plan.sinks.iter().map(open_outlet).collect::<Result<Vec<_>, _>>()?;
         let (inlets, listening) = open_inlets(&plan.sources, cores.len())?;
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?);
+        let bell = Arc::new(
+            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?,
+        );
         let mut relay = Relay { plan: plan.clone(), ledger_file, bell, threads: Vec::new(), listening };
         for (core, inlets) in cores.into_iter().zip(inlets) {
             let setup = relay.setup(support, inlets, &outlets)?;
@@ -115,7 +117,8 @@ impl Relay {
 
     /// The same, for a log line.
     pub fn listening(&self) -> String {
-        let addresses: Vec<String> = self.listening.iter().map(|address| format!("tcp://{address}")).collect();
+        let addresses: Vec<String> =
+            self.listening.iter().map(|address| format!("tcp://{address}")).collect();
         addresses.join(" ")
     }
 
@@ -146,7 +149,10 @@ fn open_ledger(path: &Path) -> Result<LedgerFile, StartError> {
 }
 
 /// Each source's listeners, sorted by reactor, and every address that is listened on.
-fn open_inlets(sources: &[Source], reactors: usize) -> Result<(Vec<Vec<Inlet>>, Vec<SocketAddr>), StartError> {
+fn open_inlets(
+    sources: &[Source],
+    reactors: usize,
+) -> Result<(Vec<Vec<Inlet>>, Vec<SocketAddr>), StartError> {
     let mut inlets: Vec<Vec<Inlet>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
     let mut listening = Vec::new();
     for source in sources {
@@ -214,6 +220,8 @@ fn start_reactor(core: usize, setup: Setup) -> Result<ReactorThread, StartError>
             }
         }
     })?;
-    is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
+    is_ready
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
     Ok(ReactorThread { control, handle })
 }

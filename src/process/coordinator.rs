@@ -51,8 +51,10 @@ impl Relay {
 
     /// Until a signal, a word from a reactor, or the deadline. Nothing polls.
     fn sleep(&self, signals: &Signals, drain: Option<Drain>) {
-        let mut awaited =
-            [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        let mut awaited = [
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
+        ];
         let timeout = drain.map_or(PollTimeout::NONE, |drain| timeout_until(drain.deadline));
         match poll(&mut awaited, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -114,7 +116,7 @@ impl Relay {
     fn log_books(&self) {
         let snapshots = self.threads.iter().map(|thread| thread.control.published.read().totals);
         let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } =
-            snapshots.fold(Totals::default(), Totals::add);
+            snapshots.fold(Totals::default(), |sum, one| sum + one);
         info!(received, delivered, failed, abandoned, in_flight, torn, "books");
     }
 
@@ -136,7 +138,9 @@ impl Relay {
 fn final_books(thread: ReactorThread) -> Books {
     let published = || Books { totals: thread.control.published.read().totals, ..Books::default() };
     if !thread.control.published.read().is_drained() {
-        error!("a reactor did not end in time; it is left behind, and its books are the last that it published");
+        error!(
+            "a reactor did not end in time; it is left behind, and its books are the last that it published"
+        );
         return published();
     }
     match thread.handle.join() {

@@ -71,7 +71,9 @@ impl Heard {
             Signal::SIGTERM => Decision::GoOn,
             Signal::SIGUSR1 => Decision::LogBooks,
             Signal::SIGHUP => Decision::Note("HUP changes nothing: this version is configured by its flags"),
-            Signal::SIGUSR2 => Decision::Note("USR2 changes nothing: this version cannot be upgraded while it runs"),
+            Signal::SIGUSR2 => {
+                Decision::Note("USR2 changes nothing: this version cannot be upgraded while it runs")
+            }
             _ => Decision::Note("an unexpected signal changes nothing"),
         }
     }

@@ -12,7 +12,9 @@ use crate::config::plan::Cores;
 #[derive(Debug, Error)]
 pub enum PlacementError {
     /// A core that this process may not run on.
-    #[error("core {core} is not among the cores that this process may run on ({allowed:?})\nremedy: choose others with --cores, or widen the affinity (taskset, CPUAffinity=, cpuset)")]
+    #[error(
+        "core {core} is not among the cores that this process may run on ({allowed:?})\nremedy: choose others with --cores, or widen the affinity (taskset, CPUAffinity=, cpuset)"
+    )]
     NotAllowed {
         /// The core asked for.
         core: usize,

@@ -82,7 +82,7 @@ impl Report {
     pub(super) fn new(plan: &Plan, books: &[Books], cause: Cause, drain: Duration) -> Report {
         let total = |column: fn(&Books) -> Vec<Totals>, index: usize| -> Columns {
             let each = books.iter().filter_map(|books| column(books).get(index).copied());
-            each.fold(Totals::default(), Totals::add).into()
+            each.fold(Totals::default(), |sum, one| sum + one).into()
         };
         let sources = plan.sources.iter().enumerate();
         let sinks = plan.sinks.iter().enumerate();
@@ -90,9 +90,13 @@ impl Report {
             totals: total(|books| vec![books.totals], 0),
             drain_micros: u64::try_from(drain.as_micros()).unwrap_or(u64::MAX),
             cause,
-            sources: sources.map(|(n, one)| (one.name.clone(), total(|books| books.sources.clone(), n))).collect(),
+            sources: sources
+                .map(|(n, one)| (one.name.clone(), total(|books| books.sources.clone(), n)))
+                .collect(),
             sinks: sinks
-                .map(|(n, one)| (one.name.clone(), sink_columns(total(|books| books.sinks.clone(), n), books, n)))
+                .map(|(n, one)| {
+                    (one.name.clone(), sink_columns(total(|books| books.sinks.clone(), n), books, n))
+                })
                 .collect(),
         }
     }
@@ -113,7 +117,17 @@ impl Report {
         if abandoned + in_flight == 0 {
             info!(received, delivered, failed, abandoned, torn, cause, drain_micros = drain, "drained");
         } else {
-            error!(received, delivered, failed, abandoned, in_flight, torn, cause, drain_micros = drain, "messages lost");
+            error!(
+                received,
+                delivered,
+                failed,
+                abandoned,
+                in_flight,
+                torn,
+                cause,
+                drain_micros = drain,
+                "messages lost"
+            );
         }
         for (sink, columns) in self.sinks.iter().filter(|(_, columns)| columns.unsettled > 0) {
             let (unsettled, oldest_micros) = (columns.unsettled, columns.oldest_micros);
@@ -182,7 +196,12 @@ mod tests {
         let totals = Totals { received: 5, delivered: 5 - abandoned, abandoned, ..Totals::default() };
         let unsettled = vec![Unsettled { messages: abandoned, oldest_micros: 7 }];
         let books = Books { totals, sources: vec![totals], sinks: vec![totals], unsettled };
-        Report::new(&RunArgs::default().plan().unwrap(), &[books.clone(), books], cause, Duration::from_millis(2))
+        Report::new(
+            &RunArgs::default().plan().unwrap(),
+            &[books.clone(), books],
+            cause,
+            Duration::from_millis(2),
+        )
     }
 
     #[test]
@@ -200,10 +219,11 @@ mod tests {
         let path = folder.path().join("books.json");
         LedgerFile::open(&path).unwrap().write(&report(1, Cause::Deadline)).unwrap();
         let books: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let keys: Vec<_> = ["received", "delivered", "failed", "spilled", "returned", "abandoned", "in_flight", "torn"]
-            .iter()
-            .map(|key| books[key].as_u64().unwrap())
-            .collect();
+        let keys: Vec<_> =
+            ["received", "delivered", "failed", "spilled", "returned", "abandoned", "in_flight", "torn"]
+                .iter()
+                .map(|key| books[key].as_u64().unwrap())
+                .collect();
         assert_eq!(keys, [10, 8, 0, 0, 0, 2, 0, 0]);
         assert_eq!((books["drain_micros"].as_u64(), books["cause"].as_str()), (Some(2000), Some("deadline")));
         assert_eq!(books["sinks"]["stdout"]["unsettled"], 2);

@@ -161,7 +161,8 @@ impl Reactor {
     pub(super) fn empty(&mut self, key: usize, now: Instant) {
         self.links[key].intake = Intake::Emptying;
         while self.links[key].intake == Intake::Emptying {
-            let input = if self.has_room() { self.links[key].receive(&mut self.ring) } else { Input::NoBuffer };
+            let input =
+                if self.has_room() { self.links[key].receive(&mut self.ring) } else { Input::NoBuffer };
             match input {
                 Input::Data(lease) => self.received(key, lease, now),
                 Input::End => self.ended(key, now),
@@ -185,7 +186,9 @@ impl Reactor {
     /// When the drain has something to do by itself.
     pub(super) fn drain_deadline(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Sealing | Stage::Expiring => [self.next_look, self.accept_again].into_iter().flatten().min(),
+            Stage::Sealing | Stage::Expiring => {
+                [self.next_look, self.accept_again].into_iter().flatten().min()
+            }
             _ => None,
         }
     }

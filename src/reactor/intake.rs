@@ -55,7 +55,9 @@ impl Reactor {
     pub(super) fn not_accepted(&mut self, listener: usize, errno: Errno, now: Instant) {
         match errno {
             Errno::ECANCELED | Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO => {}
-            errno if is_shortage(errno) => self.pause(listener, &format!("{errno}: raise `ulimit -n` or LimitNOFILE="), now),
+            errno if is_shortage(errno) => {
+                self.pause(listener, &format!("{errno}: raise `ulimit -n` or LimitNOFILE="), now)
+            }
             errno => self.pause(listener, &errno.to_string(), now),
         }
     }

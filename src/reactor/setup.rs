@@ -140,9 +140,13 @@ fn open_lanes(outlets: Vec<(Sink, Outlet)>, now: Instant) -> io::Result<Vec<Lane
 }
 
 fn open_links(sink: &Sink, outlet: Outlet, first: usize, now: Instant) -> io::Result<Vec<SinkLink<Owner>>> {
-    let owner = |index| Owner::Sink(u32::try_from(first + index).expect("limits keep the number of sink links small"));
+    let owner = |index| {
+        Owner::Sink(u32::try_from(first + index).expect("limits keep the number of sink links small"))
+    };
     match outlet {
-        Outlet::File(file) => Ok(vec![SinkLink::File(FileSink::new(owner(0), sink.name.clone(), Rc::new(file)))]),
+        Outlet::File(file) => {
+            Ok(vec![SinkLink::File(FileSink::new(owner(0), sink.name.clone(), Rc::new(file)))])
+        }
         Outlet::Tcp(addresses) => {
             let addresses: Rc<[SocketAddr]> = addresses.into();
             let link = |index| {

@@ -77,7 +77,8 @@ impl Operation {
                 opcode::Connect::new(fd(socket), address.as_ptr().cast(), address.len()).build()
             }
             Operation::Wake { bell, count } => {
-                opcode::Read::new(fd(bell), std::ptr::from_mut(&mut **count).cast(), size_of::<u64>() as u32).build()
+                opcode::Read::new(fd(bell), std::ptr::from_mut(&mut **count).cast(), size_of::<u64>() as u32)
+                    .build()
             }
             Operation::Cancel { target } => opcode::AsyncCancel::new(target.user_data()).build(),
         }
@@ -103,7 +104,9 @@ impl Operation {
             Operation::Accept { .. } => accepted(completion),
             Operation::Receive { .. } => received(completion, pool),
             Operation::Watch { .. } => Event::Watched(outcome(completion)),
-            Operation::Send { gather, .. } | Operation::Write { gather, .. } => Event::Sent(outcome(completion), gather),
+            Operation::Send { gather, .. } | Operation::Write { gather, .. } => {
+                Event::Sent(outcome(completion), gather)
+            }
             Operation::Connect { .. } => Event::Connected(outcome(completion).map(drop)),
             Operation::Wake { .. } => Event::Woken,
             Operation::Cancel { .. } => Event::Canceled,

@@ -64,13 +64,17 @@ pub enum SetupError {
     )]
     MemoryLock(String),
     /// The process or the system has no descriptor left.
-    #[error("no file descriptor is left for an io_uring ({0})\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)")]
+    #[error(
+        "no file descriptor is left for an io_uring ({0})\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)"
+    )]
     Descriptors(Errno),
     /// Older than the oldest supported kernel.
     #[error("kernel {0} is too old: slackwater needs 6.1 or newer\nremedy: boot a newer kernel")]
     TooOld(String),
     /// Something that is required and has no replacement.
-    #[error("this kernel's io_uring lacks {feature} ({error})\nremedy: boot a kernel 6.1 or newer; this is {release}")]
+    #[error(
+        "this kernel's io_uring lacks {feature} ({error})\nremedy: boot a kernel 6.1 or newer; this is {release}"
+    )]
     Lacks {
         /// What is missing.
         feature: &'static str,
@@ -94,9 +98,11 @@ impl SetupError {
 
     pub(super) fn from_buffers(error: io::Error) -> SetupError {
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::EINVAL => {
-                SetupError::Lacks { feature: "provided buffer rings (kernel 5.19)", error, release: release() }
-            }
+            Errno::EINVAL => SetupError::Lacks {
+                feature: "provided buffer rings (kernel 5.19)",
+                error,
+                release: release(),
+            },
             _ => SetupError::from_setup(error),
         }
     }

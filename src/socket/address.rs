@@ -41,7 +41,9 @@ fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit), or choose a higher port"
         }
-        io::ErrorKind::AddrNotAvailable => "no interface has this address (`ip address` lists them); 0.0.0.0 or [::] takes all",
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface has this address (`ip address` lists them); 0.0.0.0 or [::] takes all"
+        }
         _ => "see bind(2) and listen(2)",
     }
 }
@@ -86,7 +88,11 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// [`AddressError::CannotListen`].
-pub fn listen(address: SocketAddr, count: usize, receive_buffer: Option<usize>) -> Result<Vec<OwnedFd>, AddressError> {
+pub fn listen(
+    address: SocketAddr,
+    count: usize,
+    receive_buffer: Option<usize>,
+) -> Result<Vec<OwnedFd>, AddressError> {
     let cannot = |error| AddressError::CannotListen { address, error };
     let first = bound(address, receive_buffer, false).map_err(cannot)?;
     let address = first.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);

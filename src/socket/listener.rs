@@ -56,7 +56,9 @@ pub struct Listener {
 enum State {
     Accepting,
     /// Out of descriptors or seats until at least then.
-    Paused { until: Instant },
+    Paused {
+        until: Instant,
+    },
     /// Frozen; what the kernel had taken is still to be accepted.
     Sealing,
 }

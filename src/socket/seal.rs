@@ -12,7 +12,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 /// One instruction, `ret #0`: keep no byte.
-const DROP_ALL: libc::sock_filter = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+const DROP_ALL: libc::sock_filter =
+    libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
 
 /// Drops everything that arrives on `socket` from now on.
 ///

@@ -80,7 +80,16 @@ impl SourceLink {
     /// A link on which nothing is received yet.
     pub fn new(source: usize, lane: usize, socket: OwnedFd, framer: Framer, now: Instant) -> SourceLink {
         let (seated, intake, receiving) = (false, Intake::Waiting, None);
-        SourceLink { source, lane, framer, seated, intake, socket: Rc::new(socket), receiving, last_received: now }
+        SourceLink {
+            source,
+            lane,
+            framer,
+            seated,
+            intake,
+            socket: Rc::new(socket),
+            receiving,
+            last_received: now,
+        }
     }
 
     /// Receives, unless it does already.
@@ -149,7 +158,8 @@ impl SourceLink {
     pub fn lingers_until(&self, linger: Duration) -> Option<Instant> {
         let Intake::Lingering { since, quiet_after } = self.intake else { return None };
         let silent_for = if self.framer.is_at_boundary() { quiet_after } else { linger };
-        let after_fin = if self.framer.is_at_boundary() { self.last_received.max(since) } else { self.last_received };
+        let after_fin =
+            if self.framer.is_at_boundary() { self.last_received.max(since) } else { self.last_received };
         Some((since + linger).min(after_fin + silent_for))
     }
 

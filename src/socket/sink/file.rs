@@ -28,9 +28,15 @@ pub struct FileSink<O> {
 
 enum State {
     /// Open and at rest, or waiting until the next attempt.
-    Ready { file: Rc<OwnedFd>, not_before: Option<Instant> },
+    Ready {
+        file: Rc<OwnedFd>,
+        not_before: Option<Instant>,
+    },
     /// A write is under way.
-    Writing { file: Rc<OwnedFd>, token: Token },
+    Writing {
+        file: Rc<OwnedFd>,
+        token: Token,
+    },
     /// A write is under way whose end is the link's end.
     GivingUp,
     /// It can never be written to again.

@@ -20,8 +20,8 @@ use tracing::{info, warn};
 use super::Pace;
 use crate::config::plan::Confirm;
 use crate::limits::{
-    ANSWER_BUFFER, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, CONNECT_TIMEOUT, PEER_CLOSE_GRACE, PROVEN_AFTER,
-    RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
+    ANSWER_BUFFER, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, CONNECT_TIMEOUT,
+    PEER_CLOSE_GRACE, PROVEN_AFTER, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
 };
 use crate::ring::{Completion, Event, Gather, Ring, Token};
 use crate::socket::address;
@@ -104,7 +104,13 @@ impl Connection {
 
 impl<O: Copy> TcpSink<O> {
     /// A link that connects at its first tick.
-    pub fn new(owner: O, name: String, addresses: Rc<[SocketAddr]>, confirm: Confirm, now: Instant) -> TcpSink<O> {
+    pub fn new(
+        owner: O,
+        name: String,
+        addresses: Rc<[SocketAddr]>,
+        confirm: Confirm,
+        now: Instant,
+    ) -> TcpSink<O> {
         TcpSink {
             owner,
             name,
@@ -136,7 +142,9 @@ impl<O: Copy> TcpSink<O> {
             State::Waiting { until } => Some(*until),
             State::Connecting { cancelled: true, .. } => None,
             State::Connecting { deadline, .. } => Some(*deadline),
-            State::Open(connection) => [connection.look_at, connection.peer_closed].into_iter().flatten().min(),
+            State::Open(connection) => {
+                [connection.look_at, connection.peer_closed].into_iter().flatten().min()
+            }
             State::Ending(_) | State::Closed => None,
         }
     }
@@ -160,7 +168,8 @@ impl<O: Copy> TcpSink<O> {
             Ok(socket) => {
                 let socket = Rc::new(socket);
                 let token = ring.connect(self.owner, &socket, address);
-                self.state = State::Connecting { socket, token, deadline: now + CONNECT_TIMEOUT, cancelled: false };
+                self.state =
+                    State::Connecting { socket, token, deadline: now + CONNECT_TIMEOUT, cancelled: false };
             }
             Err(error) => self.wait(now, &error),
         }
@@ -245,7 +254,13 @@ impl<O: Copy> TcpSink<O> {
         }
     }
 
-    fn sent(&mut self, ring: &mut Ring<O>, result: Result<usize, Errno>, mut gather: Box<Gather>, now: Instant) {
+    fn sent(
+        &mut self,
+        ring: &mut Ring<O>,
+        result: Result<usize, Errno>,
+        mut gather: Box<Gather>,
+        now: Instant,
+    ) {
         gather.clear();
         self.gather = Some(gather);
         let (State::Open(connection) | State::Ending(connection)) = &mut self.state else { return };
@@ -279,7 +294,9 @@ impl<O: Copy> TcpSink<O> {
         connection.watching = None;
         match (result, &mut self.state) {
             (Ok(0), State::Open(connection)) => connection.peer_closed = Some(now + PEER_CLOSE_GRACE),
-            (Ok(_), State::Open(connection)) => connection.watching = Some(ring.watch(self.owner, &connection.socket)),
+            (Ok(_), State::Open(connection)) => {
+                connection.watching = Some(ring.watch(self.owner, &connection.socket))
+            }
             (Err(errno), State::Open(_)) => self.end_connection(ring, now, &errno),
             (_, _) => {}
         }
