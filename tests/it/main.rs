@@ -1,0 +1,9 @@
+//! The built programs against real peers: one file a behaviour.
+//!
+//! Lives here: the list. What a test needs to start a relay, a peer or a fault is in `support`.
+
+/// Relays, peers and faults for the tests.
+mod support;
+
+/// A message's way with nothing in between.
+mod forward;
