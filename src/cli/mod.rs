@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use self::demo::DemoArgs;
+use self::demo::DemoError;
 pub use self::log::{LogArgs, LogFormat, LogLevel};
 pub use crate::config::RunArgs;
 use crate::process;
@@ -76,12 +77,16 @@ fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn demo(args: &DemoArgs) -> ExitCode {
-    match args.cores() {
-        Ok(cores) => {
-            tracing::info!(?cores, "{args:#?}");
-            ExitCode::SUCCESS
+    match demo::run(args) {
+        Ok(outcome) => {
+            let _ = writeln!(io::stdout().lock(), "{outcome}");
+            if outcome.holds() { outcome.report().exit_code() } else { ExitCode::from(process::ABANDONED) }
         }
-        Err(error) => refuse(&error),
+        Err(DemoError::Config(error)) => refuse(&error),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(process::COULD_NOT_RUN)
+        }
     }
 }
 

@@ -22,6 +22,8 @@ use crate::config::plan::Plan;
 
 /// Exit code when the relay could not start, or broke while it ran.
 pub const COULD_NOT_RUN: u8 = 1;
+/// Exit code when messages were abandoned.
+pub const ABANDONED: u8 = 3;
 
 /// Relays as `plan` says until a signal ends it. Returns the exit code: 0 nothing abandoned, 1 could not start or broke,
 /// 3 messages abandoned.

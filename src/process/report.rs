@@ -18,9 +18,6 @@ use crate::config::plan::Plan;
 use crate::ledger::Totals;
 use crate::reactor::{Books, Unsettled};
 
-/// Exit code when something was lost.
-const ABANDONED: u8 = 3;
-
 /// The relay's books after its end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -106,7 +103,7 @@ impl Report {
         match (self.totals.abandoned + self.totals.in_flight, self.cause) {
             (0, Cause::Error) => ExitCode::from(super::COULD_NOT_RUN),
             (0, Cause::Term | Cause::Int | Cause::Forced | Cause::Deadline) => ExitCode::SUCCESS,
-            (_, _) => ExitCode::from(ABANDONED),
+            (_, _) => ExitCode::from(super::ABANDONED),
         }
     }
 

@@ -56,7 +56,7 @@ impl Reactor {
         match errno {
             Errno::ECANCELED | Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO => {}
             errno if is_shortage(errno) => {
-                self.pause(listener, &format!("{errno}: raise `ulimit -n` or LimitNOFILE="), now)
+                self.pause(listener, &format!("{errno}: raise `ulimit -n` or LimitNOFILE="), now);
             }
             errno => self.pause(listener, &errno.to_string(), now),
         }

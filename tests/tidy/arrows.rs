@@ -11,7 +11,7 @@ pub(crate) fn offences(path: &str, source: &Source, arrows: Arrows) -> Vec<Offen
         return vec![(1, format!("module `{own}` has no arrows; enter it in ARROWS of tests/tidy.rs"))];
     };
     let mut found: Vec<Offence> = Vec::new();
-    for (line, target) in targets(&source.tokens(), &module) {
+    for (line, target) in targets(&source.tokens(), &module, path.starts_with("src/bin/")) {
         if target == own || allowed.contains(&target.as_str()) {
             continue;
         }
@@ -92,7 +92,9 @@ fn module_of(path: &str) -> Vec<String> {
 }
 
 /// The top module of each path of this crate that the code names, with its line.
-fn targets(tokens: &[Token], file: &[String]) -> Vec<(usize, String)> {
+///
+/// In a binary, `crate` is the binary's own root, and the library goes by its name.
+fn targets(tokens: &[Token], file: &[String], in_binary: bool) -> Vec<(usize, String)> {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let mut found = Vec::new();
     let mut inline: Vec<(usize, String)> = Vec::new();
@@ -110,6 +112,7 @@ fn targets(tokens: &[Token], file: &[String]) -> Vec<(usize, String)> {
                     file.iter().cloned().chain(inline.iter().map(|(_, name)| name.clone())).collect();
                 let mut paths = Vec::new();
                 at = expand(tokens, at, &[], &mut paths);
+                paths.retain(|(_, path)| !in_binary || path[0] == "slackwater");
                 found.extend(paths.iter().filter_map(|(line, path)| Some((*line, resolve(path, &here)?))));
                 continue;
             }
@@ -208,6 +211,10 @@ mod tests {
             .is_empty()
         );
         assert!(lines("src/main.rs", "use slackwater::top::run;").is_empty());
+        assert!(
+            lines("src/bin/main/part.rs", "use crate::other;\nuse super::side;\nuse slackwater::top;")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -222,6 +229,7 @@ mod tests {
         );
         assert_eq!(lines("src/top/mod.rs", "use super::side as low;"), [1]);
         assert_eq!(lines("src/bin/main.rs", "fn main() { slackwater::low::f() }"), [1]);
+        assert_eq!(lines("src/bin/main/part.rs", "use crate::side;\nuse slackwater::side;"), [2]);
     }
 
     #[test]

@@ -1,3 +1,7 @@
+//! Mistakes, and the very text with which each is met.
+//!
+//! Lives here: the table. Never here: command lines that are valid.
+
 use clap::Parser;
 
 use crate::config::{ConfigError, RunArgs};

@@ -1,3 +1,7 @@
+//! Good command lines, and the plans that they mean.
+//!
+//! Lives here: one test a group of options. Never here: mistakes.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

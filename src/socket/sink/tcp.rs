@@ -295,7 +295,7 @@ impl<O: Copy> TcpSink<O> {
         match (result, &mut self.state) {
             (Ok(0), State::Open(connection)) => connection.peer_closed = Some(now + PEER_CLOSE_GRACE),
             (Ok(_), State::Open(connection)) => {
-                connection.watching = Some(ring.watch(self.owner, &connection.socket))
+                connection.watching = Some(ring.watch(self.owner, &connection.socket));
             }
             (Err(errno), State::Open(_)) => self.end_connection(ring, now, &errno),
             (_, _) => {}
@@ -423,7 +423,7 @@ fn part(socket: &OwnedFd, gracefully: bool) {
         drop(reset_on_close(&socket));
         return;
     }
-    drop(shutdown(socket.as_raw_fd(), Shutdown::Write));
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
     let mut answer = [0; ANSWER_BUFFER];
     while recv(socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {}
 }

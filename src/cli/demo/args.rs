@@ -13,7 +13,7 @@ use crate::config::{self, ConfigError};
 /// The flags of `slackwater demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// Messages that the generator sends at most, over all connections
+    /// Messages after whose arrival SIGTERM is sent, in full flow
     #[arg(long, value_name = "N", default_value = "1000000")]
     pub messages: NonZeroU64,
     /// Connections over which it sends
