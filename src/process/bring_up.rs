@@ -7,7 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -96,10 +97,15 @@ impl Relay {
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?,
         );
         let mut relay = Relay { plan: plan.clone(), ledger_file, bell, threads: Vec::new(), listening };
+        let mut go_ahead = Vec::new();
         for (core, inlets) in cores.into_iter().zip(inlets) {
             let setup = relay.setup(support, inlets, &outlets)?;
-            relay.threads.push(start_reactor(core, setup)?);
+            let (thread, go) = start_reactor(core, setup)?;
+            relay.threads.push(thread);
+            go_ahead.push(go);
         }
+        // Only now may one accept: nobody is to be taken in by a relay that does not come up.
+        go_ahead.into_iter().for_each(|go| drop(go.send(())));
         Ok(relay)
     }
 
@@ -200,28 +206,33 @@ fn open_file(path: &Path) -> Result<File, StartError> {
     opened.map_err(|error| refused(error, "name a file in a folder that exists and may be written to"))
 }
 
-/// Starts a reactor and waits until it is set up.
-fn start_reactor(core: usize, setup: Setup) -> Result<ReactorThread, StartError> {
+/// Starts a reactor and waits until it is set up. It turns once it gets the go-ahead, and ends if that never comes.
+fn start_reactor(core: usize, setup: Setup) -> Result<(ReactorThread, Sender<()>), StartError> {
     let control = Arc::clone(&setup.control);
-    let (ready, is_ready) = mpsc::channel();
+    let ((ready, is_ready), (go, may_go)) = (mpsc::channel(), mpsc::channel());
     let thread = thread::Builder::new().name(format!("reactor-{core}"));
-    let handle = thread.spawn(move || {
-        if let Err(errno) = placement::pin(core) {
-            tracing::warn!(core, %errno, "a reactor is not pinned");
-        }
-        match Reactor::new(setup) {
-            Ok(reactor) => {
-                let _ = ready.send(Ok(()));
-                reactor.run()
-            }
-            Err(error) => {
-                let _ = ready.send(Err(error));
-                Ok(Books::default())
-            }
-        }
-    })?;
+    let handle = thread.spawn(move || run_reactor(core, setup, &ready, &may_go))?;
     is_ready
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
-    Ok(ReactorThread { control, handle })
+    Ok((ReactorThread { control, handle }, go))
+}
+
+fn run_reactor(
+    core: usize,
+    setup: Setup,
+    ready: &Sender<Result<(), SetupFailed>>,
+    may_go: &Receiver<()>,
+) -> io::Result<Books> {
+    if let Err(errno) = placement::pin(core) {
+        tracing::warn!(core, %errno, "a reactor is not pinned");
+    }
+    let (reactor, said) = match Reactor::new(setup) {
+        Ok(reactor) => (Some(reactor), ready.send(Ok(()))),
+        Err(error) => (None, ready.send(Err(error))),
+    };
+    match reactor {
+        Some(reactor) if said.is_ok() && may_go.recv().is_ok() => reactor.run(),
+        _ => Ok(Books::default()),
+    }
 }

@@ -157,7 +157,8 @@ impl Reactor {
         }
     }
 
-    /// Reads a frozen link until nothing is left, and closes it. Waits for room where `max_in_flight` is reached.
+    /// Reads a frozen link until nothing is left, and closes it. Waits for room where `max_in_flight` is reached, unless
+    /// what is read is only counted.
     pub(super) fn empty(&mut self, key: usize, now: Instant) {
         self.links[key].intake = Intake::Emptying;
         while self.links[key].intake == Intake::Emptying {

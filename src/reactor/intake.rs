@@ -33,8 +33,11 @@ impl Reactor {
                 let why = "max_connections is reached";
                 self.listeners[listener].pause(&mut self.ring, Owner::listener(listener), now, why);
             }
+            Stage::Sealing => self.linger(key, now),
             Stage::Expiring => self.freeze(key, now),
-            _ => self.linger(key, now),
+            Stage::Sealed | Stage::Drained | Stage::Expired | Stage::Closing | Stage::Halted => {
+                unreachable!("a sealed reactor has no listener")
+            }
         }
     }
 
@@ -71,22 +74,28 @@ impl Reactor {
         if self.stage != Stage::Running {
             return;
         }
-        while let Some(&key) = self.waiting.front() {
-            if !self.sources[self.links[key].source].seats.take() {
-                break;
-            }
-            self.waiting.pop_front();
-            self.seat(key);
-        }
-        let someone_waits = !self.waiting.is_empty();
+        self.seat_waiting();
         let a_link_went = std::mem::take(&mut self.a_link_went);
         for (key, listener) in &mut self.listeners {
             if let Some(until) = listener.paused_until()
                 && (a_link_went || until <= now)
             {
+                let someone_waits =
+                    self.waiting.iter().any(|&link| self.links[link].source == listener.source);
                 listener.look_again(someone_waits, now);
             }
             listener.arm(&mut self.ring, Owner::listener(key));
+        }
+    }
+
+    fn seat_waiting(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some(key) = self.waiting.pop_front() else { break };
+            if self.sources[self.links[key].source].seats.take() {
+                self.seat(key);
+            } else {
+                self.waiting.push_back(key);
+            }
         }
     }
 

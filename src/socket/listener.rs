@@ -2,7 +2,7 @@
 //!
 //! Lives here: one listener's state, and the seats of a source. Never here: what becomes of a connection.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -48,8 +48,9 @@ pub struct Listener {
     socket: Rc<OwnedFd>,
     accepting: Option<Token>,
     state: State,
-    /// When the last pause was logged.
+    /// When the last pause was logged, and whether its end is still to be.
     logged: Option<Instant>,
+    announced: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,14 @@ pub enum Accepted {
 impl Listener {
     /// A listener that begins to accept at its first [`Listener::arm`].
     pub fn new(source: usize, socket: OwnedFd) -> Listener {
-        Listener { source, socket: Rc::new(socket), accepting: None, state: State::Accepting, logged: None }
+        Listener {
+            source,
+            socket: Rc::new(socket),
+            accepting: None,
+            state: State::Accepting,
+            logged: None,
+            announced: false,
+        }
     }
 
     /// Accepts, unless it does already or is not to.
@@ -111,7 +119,7 @@ impl Listener {
         }
         if self.state == State::Accepting && self.logged.is_none_or(|at| now >= at + PAUSE_LOG_EVERY) {
             warn!(why, "accepting paused; new connections wait, established ones go on");
-            self.logged = Some(now);
+            (self.logged, self.announced) = (Some(now), true);
         }
         self.state = State::Paused { until: now + ACCEPT_RETRY };
         if let Some(token) = self.accepting {
@@ -124,8 +132,10 @@ impl Listener {
         if someone_waits || !self.has_descriptors() {
             self.state = State::Paused { until: now + ACCEPT_RETRY };
         } else {
-            info!("accepting resumed");
             self.state = State::Accepting;
+            if std::mem::take(&mut self.announced) {
+                info!("accepting resumed");
+            }
         }
     }
 
@@ -164,7 +174,6 @@ impl Listener {
 }
 
 fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {
-    use std::os::fd::AsRawFd;
     u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number + DESCRIPTOR_RESERVE < limit)
 }
 
