@@ -105,7 +105,10 @@ impl Relay {
             go_ahead.push(go);
         }
         // Only now may one accept: nobody is to be taken in by a relay that does not come up.
-        go_ahead.into_iter().for_each(|go| drop(go.send(())));
+        for go in go_ahead {
+            // A reactor that is gone already shows in its published books.
+            let _ = go.send(());
+        }
         Ok(relay)
     }
 
