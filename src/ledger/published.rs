@@ -18,8 +18,8 @@ use super::atomic::{AtomicU64, Ordering};
 /// The bit of the word that says that nothing new can enter; the count is above it.
 const SEALED: u64 = 1;
 
-/// One reactor's totals since it started, in messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// One set of books since the start, in messages; serialized under the names that the ledger file documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Totals {
     /// Admitted from a source.
     pub received: u64,

@@ -23,63 +23,35 @@ use crate::reactor::{Books, Unsettled};
 pub struct Report {
     /// Over everything.
     #[serde(flatten)]
-    pub totals: Columns,
+    pub totals: Totals,
     /// From the signal to the end of the last reactor, in microseconds.
     pub drain_micros: u64,
     /// Why the relay ended.
     pub cause: Cause,
     /// By the source's name.
-    pub sources: BTreeMap<String, Columns>,
+    pub sources: BTreeMap<String, Totals>,
     /// By the sink's name.
-    pub sinks: BTreeMap<String, SinkColumns>,
-}
-
-/// One set of books, in messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Columns {
-    /// Admitted from a source.
-    pub received: u64,
-    /// Confirmed at the level that the sink asks for.
-    pub delivered: u64,
-    /// Refused for good.
-    pub failed: u64,
-    /// On disk.
-    pub spilled: u64,
-    /// Given back to the queue that they came from.
-    pub returned: u64,
-    /// Lost.
-    pub abandoned: u64,
-    /// Not settled; 0 unless a reactor had to be left behind.
-    pub in_flight: u64,
-    /// First parts whose rest never came; never messages.
-    pub torn: u64,
+    pub sinks: BTreeMap<String, SinkBooks>,
 }
 
 /// A sink's books, and what it had not settled when time was up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SinkColumns {
+pub struct SinkBooks {
     /// The books.
     #[serde(flatten)]
-    pub totals: Columns,
+    pub totals: Totals,
     /// Messages that were not settled when time was up; 0 after a clean drain.
     pub unsettled: u64,
     /// For how long the oldest of those had been queued, in microseconds.
     pub oldest_micros: u64,
 }
 
-impl From<Totals> for Columns {
-    fn from(totals: Totals) -> Columns {
-        let Totals { received, delivered, failed, spilled, returned, abandoned, in_flight, torn } = totals;
-        Columns { received, delivered, failed, spilled, returned, abandoned, in_flight, torn }
-    }
-}
-
 impl Report {
     /// The sum over the reactors' books.
     pub(super) fn new(plan: &Plan, books: &[Books], cause: Cause, drain: Duration) -> Report {
-        let total = |column: fn(&Books) -> Vec<Totals>, index: usize| -> Columns {
+        let total = |column: fn(&Books) -> Vec<Totals>, index: usize| -> Totals {
             let each = books.iter().filter_map(|books| column(books).get(index).copied());
-            each.fold(Totals::default(), |sum, one| sum + one).into()
+            each.fold(Totals::default(), |sum, one| sum + one)
         };
         let sources = plan.sources.iter().enumerate();
         let sinks = plan.sinks.iter().enumerate();
@@ -92,7 +64,7 @@ impl Report {
                 .collect(),
             sinks: sinks
                 .map(|(n, one)| {
-                    (one.name.clone(), sink_columns(total(|books| books.sinks.clone(), n), books, n))
+                    (one.name.clone(), sink_books(total(|books| books.sinks.clone(), n), books, n))
                 })
                 .collect(),
         }
@@ -109,7 +81,7 @@ impl Report {
 
     /// One line.
     pub(super) fn log(&self) {
-        let Columns { received, delivered, failed, abandoned, in_flight, torn, .. } = self.totals;
+        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } = self.totals;
         let (cause, drain) = (self.cause.as_str(), self.drain_micros);
         if abandoned + in_flight == 0 {
             info!(received, delivered, failed, abandoned, torn, cause, drain_micros = drain, "drained");
@@ -133,13 +105,13 @@ impl Report {
     }
 }
 
-fn sink_columns(totals: Columns, books: &[Books], index: usize) -> SinkColumns {
+fn sink_books(totals: Totals, books: &[Books], index: usize) -> SinkBooks {
     let unsettled = books.iter().filter_map(|books| books.unsettled.get(index));
     let sum = unsettled.fold(Unsettled::default(), |sum, one| Unsettled {
         messages: sum.messages + one.messages,
         oldest_micros: sum.oldest_micros.max(one.oldest_micros),
     });
-    SinkColumns { totals, unsettled: sum.messages, oldest_micros: sum.oldest_micros }
+    SinkBooks { totals, unsettled: sum.messages, oldest_micros: sum.oldest_micros }
 }
 
 /// Where the report is written as JSON.

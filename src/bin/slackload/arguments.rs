@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use slackwater::message::Framing;
-
-use crate::target::Target;
+use crate::target::{FramingName, Target};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -86,23 +84,6 @@ pub(crate) struct Sink {
     /// Write the report as JSON to standard output
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum FramingName {
-    /// Messages end with LF
-    Line,
-    /// RFC 6587 octet counting
-    Octet,
-}
-
-impl From<FramingName> for Framing {
-    fn from(name: FramingName) -> Self {
-        match name {
-            FramingName::Line => Self::Line,
-            FramingName::Octet => Self::Octet,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

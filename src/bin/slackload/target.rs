@@ -10,7 +10,23 @@ use slackwater::message::Framing;
 use url::Url;
 
 use crate::Failure;
-use crate::arguments::FramingName;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FramingName {
+    /// Messages end with LF
+    Line,
+    /// RFC 6587 octet counting
+    Octet,
+}
+
+impl From<FramingName> for Framing {
+    fn from(name: FramingName) -> Self {
+        match name {
+            FramingName::Line => Self::Line,
+            FramingName::Octet => Self::Octet,
+        }
+    }
+}
 
 /// A host, a port, and how messages there are framed if that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
