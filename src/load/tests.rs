@@ -146,6 +146,19 @@ fn a_reset_is_reported_as_reset() {
 }
 
 #[test]
+fn a_cut_loses_nothing_that_was_acknowledged() {
+    let sink = sink(Framing::Line);
+    let sending = start(SendPlan { connections: 4, ..plan(&sink, Framing::Line) }).unwrap();
+    assert!(sink.wait_for(10_000, HANG));
+    sink.cut_all();
+    let sent = sending.finish();
+    assert_eq!(sent.count(End::Reset), 4, "{sent:?}");
+    let report = sink.finish();
+    assert_eq!((report.lost(&sent), report.tally.messages), (0, sent.acked_messages()));
+    assert!(report.tally.is_whole(), "{:?}", report.tally);
+}
+
+#[test]
 fn a_stalled_sink_reads_nothing_until_it_is_resumed() {
     let sink = sink(Framing::Line);
     sink.stall();

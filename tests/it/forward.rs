@@ -3,14 +3,13 @@
 use slackwater::load::{self, SendPlan, Style};
 use slackwater::message::Framing;
 
-use crate::support::HANG;
 use crate::support::relay::Order;
+use crate::support::{HANG, name_of};
 
 fn forward(source: Framing, sink: Framing, style: Style, args: &[&str]) {
     let receiver = load::listen("127.0.0.1:0".parse().unwrap(), sink).unwrap();
-    let name = |framing| if framing == Framing::Line { "line" } else { "octet" };
-    let to = format!("tcp://{}?framing={}", receiver.address(), name(sink));
-    let relay = Order::tcp(&format!("?framing={}", name(source)), &to).args(args).start();
+    let to = format!("tcp://{}?framing={}", receiver.address(), name_of(sink));
+    let relay = Order::tcp(&format!("?framing={}", name_of(source)), &to).args(args).start();
     let messages = 10 * 2000;
     let plan = SendPlan {
         connections: 10,

@@ -7,3 +7,5 @@ mod support;
 
 /// A message's way with nothing in between.
 mod forward;
+/// SIGTERM at any moment, with all kinds of senders.
+mod storm;

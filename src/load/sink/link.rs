@@ -1,6 +1,6 @@
 //! One connection of the sink, read by a thread of its own.
 //!
-//! Lives here: reading until the peer's FIN, and the two ways of closing. Never here: what the bytes mean.
+//! Lives here: reading until the peer's FIN, and the three ways of closing. Never here: what the bytes mean.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -16,17 +16,20 @@ use socket2::SockRef;
 
 use super::Shared;
 use super::intake::Intake;
+use crate::socket::seal::freeze;
 
 /// An accepted connection; its thread reads it, anyone closes it.
 #[derive(Debug)]
 pub(super) struct Link {
     stream: TcpStream,
     resetting: AtomicBool,
+    /// Whether we end it in the middle of what comes: an unfinished message is then no fault of the peer.
+    severed: AtomicBool,
 }
 
 impl Link {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, resetting: AtomicBool::new(false) }
+        Self { stream, resetting: AtomicBool::new(false), severed: AtomicBool::new(false) }
     }
 
     /// Sends FIN; the thread reads on until the peer's.
@@ -35,16 +38,34 @@ impl Link {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Lets the thread close it with RST, and wakes the thread.
+    /// Lets the thread close it with RST, and wakes the thread; what it has not read is lost.
     pub(super) fn reset(&self) {
         self.resetting.store(true, Ordering::Release);
+        self.sever();
+    }
+
+    /// Lets the thread read what our kernel has acknowledged and close it with RST then; nothing more is acknowledged.
+    pub(super) fn cut(&self) {
+        // Without the filter the peer could lose what it was promised: better no reset than such a one.
+        if freeze(&self.stream).is_ok() {
+            self.sever();
+        }
+    }
+
+    /// The close will be a reset, and the next read that finds nothing the last.
+    fn sever(&self) {
+        self.severed.store(true, Ordering::Release);
         // Both fail only when the peer was faster.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         let _ = self.stream.shutdown(Shutdown::Read);
     }
 
-    pub(super) fn is_resetting(&self) -> bool {
+    fn is_resetting(&self) -> bool {
         self.resetting.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_severed(&self) -> bool {
+        self.severed.load(Ordering::Acquire)
     }
 
     fn wait_readable(&self) {
@@ -74,7 +95,7 @@ impl Visit {
         let Some(link) = &self.link else { return };
         let mut intake = Intake::new(self.shared.framing);
         while let Pass::Open = pass(link, &self.shared, &mut intake) {}
-        if !link.is_resetting() {
+        if !link.is_severed() {
             // What we cut off ourselves is no fault of the peer.
             intake.end();
             self.shared.counter.record(intake.haul());

@@ -167,7 +167,15 @@ impl SinkHandle {
         let shared = &self.shared;
         shared.registry.for_each(Link::reset);
         shared.gate.look_again();
-        shared.registry.wait_until_reset();
+        shared.registry.wait_until_severed();
+    }
+
+    /// Resets what is open in the midst of what comes, but loses nothing that was acknowledged: that is read first, also by
+    /// a sink that was stalled. Returns when it is done; goes on accepting.
+    pub fn cut_all(&self) {
+        self.resume();
+        self.shared.registry.for_each(Link::cut);
+        self.shared.registry.wait_until_severed();
     }
 
     /// Stops accepting, closes what is open gracefully (after two seconds by a reset) and reports.

@@ -43,9 +43,9 @@ impl Registry {
         waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 
-    /// Waits until those that are being reset have left; their threads wait for nothing.
-    pub(super) fn wait_until_reset(&self) {
-        let waiting = self.left.wait_while(self.open(), |open| open.iter().any(|link| link.is_resetting()));
+    /// Waits until those that are being reset or cut have left; their threads wait for nothing.
+    pub(super) fn wait_until_severed(&self) {
+        let waiting = self.left.wait_while(self.open(), |open| open.iter().any(|link| link.is_severed()));
         drop(waiting);
     }
 

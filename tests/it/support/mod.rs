@@ -2,12 +2,24 @@
 //!
 //! Lives here: processes and waiting for conditions. Never here: assertions about a behaviour.
 
+pub mod confine;
 pub mod relay;
+pub mod sender;
 
 use std::time::{Duration, Instant};
 
+use slackwater::message::Framing;
+
 /// No step of any test takes this long; only a hang does.
 pub const HANG: Duration = Duration::from_secs(60);
+
+/// A framing as it is written in a URL.
+pub fn name_of(framing: Framing) -> &'static str {
+    match framing {
+        Framing::Line => "line",
+        Framing::Octet => "octet",
+    }
+}
 
 /// Waits until `condition` holds; for what has no event to wait for (a figure in /proc, a line in another's file).
 #[track_caller]
