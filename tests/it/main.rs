@@ -5,6 +5,8 @@
 /// Relays, peers and faults for the tests.
 mod support;
 
+/// Sinks that close, reset, stall or are not there.
+mod faults;
 /// A message's way with nothing in between.
 mod forward;
 /// SIGTERM at any moment, with all kinds of senders.

@@ -189,6 +189,13 @@ impl SinkHandle {
         self.shared.counter.report()
     }
 
+    /// Stops accepting, cuts what is open (see [`SinkHandle::cut_all`]) and reports: a sink that is gone from one moment on.
+    pub fn abort(mut self) -> Report {
+        self.stop_accepting();
+        self.cut_all();
+        self.shared.counter.report()
+    }
+
     fn stop_accepting(&mut self) {
         self.stop.stop();
         if let Some(acceptor) = self.acceptor.take() {

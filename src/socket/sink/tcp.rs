@@ -265,10 +265,12 @@ impl<O: Copy> TcpSink<O> {
         self.gather = Some(gather);
         let (State::Open(connection) | State::Ending(connection)) = &mut self.state else { return };
         connection.sending = None;
-        match result {
-            Ok(bytes) => self.took(bytes, now),
-            Err(Errno::ECANCELED) => {}
-            Err(errno) => self.end_connection(ring, now, &errno),
+        match (result, &self.state) {
+            (Ok(bytes), _) => self.took(bytes, now),
+            (Err(Errno::ECANCELED), _) => {}
+            (Err(errno), State::Open(_)) => self.end_connection(ring, now, &errno),
+            // The watch was the first to learn of it.
+            (Err(_), _) => {}
         }
         self.finish_ending(now);
     }

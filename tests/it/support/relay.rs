@@ -146,6 +146,11 @@ impl Relay {
         }
     }
 
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.clone()
+    }
+
     /// How many log lines so far contain `word`.
     pub fn logged(&self, word: &str) -> usize {
         self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(word)).count()
