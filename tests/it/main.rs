@@ -9,5 +9,9 @@ mod support;
 mod faults;
 /// A message's way with nothing in between.
 mod forward;
+/// A sink that is killed and comes back.
+mod killed;
 /// SIGTERM at any moment, with all kinds of senders.
 mod storm;
+/// Messages that were never whole.
+mod torn;

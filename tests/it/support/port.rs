@@ -1,8 +1,9 @@
-//! An address of a sink that is not there yet, or not any more.
+//! The address of a sink that is not there yet, or not any more, and what its kernel holds for it.
 //!
-//! Lives here: keeping others from it. Never here: listening.
+//! Lives here: keeping others from it, and a look into the kernel's table. Never here: listening.
 
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
@@ -22,4 +23,18 @@ impl Reserved {
     pub fn address(&self) -> SocketAddr {
         self.socket.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound")
     }
+}
+
+/// Bytes that the kernel has taken in on connections to a local IPv4 address and nobody has read (proc_net_tcp(5)).
+pub fn unread_bytes(at: SocketAddr) -> u64 {
+    let IpAddr::V4(ip) = at.ip() else { panic!("only IPv4 addresses are looked for") };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let queue = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (ours, queues) = (fields.next()? == local, fields.nth(2)?);
+        let unread = u64::from_str_radix(queues.split_once(':')?.1, 16).ok()?;
+        ours.then_some(unread)
+    };
+    table.lines().filter_map(queue).sum()
 }

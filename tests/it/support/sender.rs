@@ -71,6 +71,11 @@ impl Sender {
         let filled = self.write_until_full(at_most);
         self.stream.set_nonblocking(false)?;
         filled?;
+        self.write_rest()
+    }
+
+    /// Writes the rest of a message that was begun, waiting for room.
+    pub fn write_rest(&mut self) -> io::Result<()> {
         let whole = self.series.wire(self.written / self.series.stride());
         let begun = (self.written % self.series.stride()) as usize;
         if begun > 0 { self.write_all(&whole[begun..]) } else { Ok(()) }
