@@ -9,6 +9,8 @@ mod support;
 mod faults;
 /// A message's way with nothing in between.
 mod forward;
+/// Input that is no messages.
+mod garbage;
 /// A sink that is killed and comes back.
 mod killed;
 /// SIGTERM at any moment, with all kinds of senders.

@@ -52,9 +52,14 @@ struct Log {
 impl Order {
     /// `slackwater run --from tcp://127.0.0.1:0?PARAMS --to …`, with a ledger file, logging JSON.
     pub fn tcp(from_parameters: &str, to: &str) -> Order {
+        Order::between(&[&format!("tcp://127.0.0.1:0{from_parameters}")], to)
+    }
+
+    /// `slackwater run` from all of these, with a ledger file, logging JSON.
+    pub fn between(from: &[&str], to: &str) -> Order {
         let mut order = Order::bare("slackwater");
-        let from = format!("tcp://127.0.0.1:0{from_parameters}");
-        order.command.args(["run", "--log-format", "json", "--from", &from, "--to", to]);
+        order.command.args(["run", "--log-format", "json", "--to", to]);
+        from.iter().for_each(|from| drop(order.command.args(["--from", from])));
         let ledger = order.ledger();
         order.command.arg("--ledger").arg(ledger);
         order
@@ -130,11 +135,16 @@ impl Log {
 }
 
 impl Relay {
-    /// Where it listens.
+    /// Where it listens first.
     pub fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    /// Where it listens, in the order of its sources.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
         let line: Value = serde_json::from_str(&self.expect_log("\"relaying\"")).expect("a log line in JSON");
         let from = line["from"].as_str().expect("where it listens");
-        from.trim_start_matches("tcp://").parse().expect("an address")
+        from.split(' ').map(|url| url.trim_start_matches("tcp://").parse().expect("an address")).collect()
     }
 
     /// The first log line that contains `word`, when it comes.
