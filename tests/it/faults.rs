@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use slackwater::load::{self, Report, SendPlan, SendReport, Sending, SinkHandle};
+use slackwater::load::{self, Report, SendPlan, SendReport, Sending, SinkHandle, Style};
 use slackwater::message::Framing;
 
 use crate::support::port::Reserved;
@@ -113,24 +113,46 @@ fn wait_until_blocked(sending: &Sending) {
     });
 }
 
-#[test]
-fn a_sink_that_stalls_stops_the_intake_within_its_bound_and_gets_the_rest_when_it_reads_again() {
+/// A sink stalls from the start: the intake stops within its bound, and goes on when the sink reads again.
+fn stops_and_goes_on(style: Style, size: usize, messages: u64) {
     let sink = sink();
     sink.stall();
     let relay = relay_to(sink.address(), &["--max-in-flight", "8MiB", "--cores", "1"]);
-    let sending = flow(&relay, 250_000);
+    let plan = SendPlan {
+        connections: 16,
+        messages_per_connection: Some(messages / 16),
+        ..SendPlan::new(relay.address())
+    };
+    let sending = load::start(SendPlan { style, size, ..plan }).expect("a plan that can be sent");
     wait_until_blocked(&sending);
-    assert!(sending.written_messages() < 1_000_000, "nothing held the senders back");
+    assert!(relay.book("received") < messages / 2, "nothing held the intake back");
     assert_eq!(sink.tally().messages, 0);
     sink.resume();
     let sent = sending.finish();
-    assert_eq!(sent.acked_messages(), 1_000_000);
-    assert!(sink.wait_for(1_000_000, HANG));
+    assert_eq!(sent.acked_messages(), messages);
+    assert!(sink.wait_for(messages, HANG));
     let peak = relay.proc_status("VmHWM");
+    println!("{peak} KiB at most");
     assert!(peak < 8 * 1024 + OVERHEAD_KIB, "{peak} KiB");
     let (end, report) = (relay.terminate(), sink.finish());
     assert_complete(&end, &sent, &report);
     assert!(report.tally.is_whole(), "{:?}", report.tally);
+}
+
+#[test]
+fn a_stalled_sink_stops_bulk_writers_within_the_bound() {
+    stops_and_goes_on(Style::Bulk, 200, 1_600_000);
+}
+
+#[test]
+fn a_stalled_sink_stops_writers_of_single_messages_within_the_bound() {
+    stops_and_goes_on(Style::Single, 60, 1_600_000);
+}
+
+/// At a pace that the relay keeps up with, each message is received by itself: what is kept beside its bytes counts too.
+#[test]
+fn a_stalled_sink_stops_paced_writers_within_the_bound() {
+    stops_and_goes_on(Style::Paced { per_second: 100_000 }, 60, 400_000);
 }
 
 /// With `written` a message counts as delivered once our kernel has it: written into a connection that the sink has closed

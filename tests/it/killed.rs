@@ -92,10 +92,7 @@ fn a_sink_that_is_killed_when_it_has_read_everything_loses_nothing() {
     let first = sink_at(reserved.address());
     let relay = Order::tcp("", &format!("tcp://{}", reserved.address())).start();
     let before = load::send(plan(&relay, MESSAGES)).expect("a plan that can be sent");
-    eventually("everything is delivered", || {
-        relay.signal(Signal::SIGUSR1);
-        relay.logged(&format!("\"delivered\":{},", before.acked_messages())) > 0
-    });
+    eventually("everything is delivered", || relay.book("delivered") == before.acked_messages());
     eventually("the sink has read everything", || unread_bytes(reserved.address()) == 0);
     kill(first);
     let after = load::send(plan(&relay, MESSAGES)).expect("a plan that can be sent");

@@ -166,6 +166,18 @@ impl Relay {
         self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(word)).count()
     }
 
+    /// A figure of the books as they are now, asked for by USR1.
+    #[track_caller]
+    pub fn book(&self, key: &str) -> u64 {
+        let before = self.logged("\"books\"");
+        self.signal(Signal::SIGUSR1);
+        super::eventually("the books are logged", || self.logged("\"books\"") > before);
+        let log = self.log();
+        let line = log.iter().rfind(|line| line.contains("\"books\"")).expect("logged above");
+        let books: Value = serde_json::from_str(line).expect("a log line in JSON");
+        books[key].as_u64().unwrap_or_else(|| panic!("no {key} in {line}"))
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
