@@ -5,14 +5,20 @@
 /// Relays, peers and faults for the tests.
 mod support;
 
+/// The demonstration.
+mod demo;
 /// Sinks that close, reset, stall or are not there.
 mod faults;
 /// A message's way with nothing in between.
 mod forward;
 /// Input that is no messages.
 mod garbage;
+/// A relay with nothing to do.
+mod idle;
 /// A sink that is killed and comes back.
 mod killed;
+/// From and to programs of others.
+mod peers;
 /// SIGTERM at any moment, with all kinds of senders.
 mod storm;
 /// Messages that were never whole.

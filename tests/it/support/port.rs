@@ -27,14 +27,32 @@ impl Reserved {
 
 /// Bytes that the kernel has taken in on connections to a local IPv4 address and nobody has read (proc_net_tcp(5)).
 pub fn unread_bytes(at: SocketAddr) -> u64 {
-    let IpAddr::V4(ip) = at.ip() else { panic!("only IPv4 addresses are looked for") };
-    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let local = local(at);
     let queue = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (ours, queues) = (fields.next()? == local, fields.nth(2)?);
         let unread = u64::from_str_radix(queues.split_once(':')?.1, 16).ok()?;
         ours.then_some(unread)
     };
-    table.lines().filter_map(queue).sum()
+    table().lines().filter_map(queue).sum()
+}
+
+/// Whether anyone listens on a local IPv4 address.
+pub fn is_listened(at: SocketAddr) -> bool {
+    const LISTEN: &str = "0A";
+    let listens = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(1) == Some(&local(at).as_str()) && fields.get(3) == Some(&LISTEN)
+    };
+    table().lines().any(listens)
+}
+
+fn table() -> String {
+    fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections")
+}
+
+/// An address as the table shows it.
+fn local(at: SocketAddr) -> String {
+    let IpAddr::V4(ip) = at.ip() else { panic!("only IPv4 addresses are looked for") };
+    format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), at.port())
 }
