@@ -112,6 +112,8 @@ impl Reactor {
     /// # Errors
     /// What the ring says when it breaks; everything in flight is then abandoned.
     pub fn run(mut self) -> std::io::Result<Books> {
+        // A turn begins asleep: without an accept armed nothing would ever wake a reactor whose sink needs no connection.
+        self.replenish(Instant::now());
         while self.stage != Stage::Halted {
             self.turn()?;
         }

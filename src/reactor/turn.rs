@@ -72,7 +72,7 @@ impl Reactor {
     /// Invariant: `in flight + offered <= max_in_flight`. Half of what is free is offered, since buffers cannot be taken back
     /// and a drain needs some of its own. Arming no link until a good part of them is there keeps a flood from arming each
     /// link for one buffer at a time.
-    fn replenish(&mut self, now: Instant) {
+    pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
         self.ring.offer(free / 2);
         let most = (self.max_in_flight / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);

@@ -2,6 +2,11 @@
 //!
 //! Lives here: the list. What a test needs to start a relay, a peer or a fault is in `support`.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test measured, and the seed that replays it, are for its reader"
+)]
+
 /// Relays, peers and faults for the tests.
 mod support;
 
@@ -17,6 +22,8 @@ mod garbage;
 mod idle;
 /// A sink that is killed and comes back.
 mod killed;
+/// Standard output and files.
+mod local_sinks;
 /// From and to programs of others.
 mod peers;
 /// SIGTERM at any moment, with all kinds of senders.

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,8 +40,6 @@ pub struct End {
     /// The `--ledger` file; `Null` when none was written.
     pub books: Value,
     pub log: Vec<String>,
-    /// From the call of `wait` to the exit.
-    pub waited: std::time::Duration,
 }
 
 #[derive(Default)]
@@ -59,7 +58,9 @@ impl Order {
     pub fn between(from: &[&str], to: &str) -> Order {
         let mut order = Order::bare("slackwater");
         order.command.args(["run", "--log-format", "json", "--to", to]);
-        from.iter().for_each(|from| drop(order.command.args(["--from", from])));
+        for from in from {
+            order.command.args(["--from", from]);
+        }
         let ledger = order.ledger();
         order.command.arg("--ledger").arg(ledger);
         order
@@ -85,6 +86,13 @@ impl Order {
     pub fn args(mut self, args: &[&str]) -> Order {
         self.command.args(args);
         self
+    }
+
+    /// Starts it with a log that the test keeps to itself, without waiting for anything.
+    pub fn spawn_logging_to(mut self, stderr: OwnedFd) -> Relay {
+        let child =
+            self.command.stdin(Stdio::null()).stderr(stderr).spawn().expect("the built program starts");
+        Relay { child, log: Arc::default(), reader: None, folder: self.folder, ended: None }
     }
 
     /// Starts it, without waiting for anything.
@@ -190,10 +198,6 @@ impl Relay {
         self.child.stdout.take().expect("stdout is piped")
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child").is_none()
-    }
-
     /// A figure of /proc/PID/status, e.g. `VmHWM` in KiB.
     pub fn proc_status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the relay is there");
@@ -210,7 +214,6 @@ impl Relay {
     /// Its end.
     #[track_caller]
     pub fn wait(mut self) -> End {
-        let began = Instant::now();
         super::eventually("the relay ends", || match self.child.try_wait().expect("a child") {
             Some(status) => {
                 self.ended = Some(status);
@@ -218,12 +221,14 @@ impl Relay {
             }
             None => false,
         });
-        let (status, waited) = (self.ended.expect("it ended"), began.elapsed());
-        self.reader.take().expect("not joined before").join().expect("the log was read");
+        let status = self.ended.expect("it ended");
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the log was read");
+        }
         let books = fs::read(self.folder.path().join("books.json")).unwrap_or_default();
         let books = serde_json::from_slice(&books).unwrap_or(Value::Null);
         let log = std::mem::take(&mut self.log.lines.lock().unwrap().0);
-        End { status, books, log, waited }
+        End { status, books, log }
     }
 }
 

@@ -1,0 +1,259 @@
+//! The sinks `stdout` and `file`: pipes, readers that stall or go away, full disks.
+//!
+//! Lives here: sinks without a network, and what a log that nobody reads must not do. Never here: TCP sinks (`faults`).
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use slackwater::load::{self, SendPlan, SendReport, Sending, Style};
+
+use crate::support::peer::{counted, program};
+use crate::support::relay::{Order, Relay};
+use crate::support::{HANG, eventually};
+
+/// Bytes of the small disk.
+const DISK: u64 = 2 << 20;
+
+/// The connection and number of a generated line.
+fn stamp(line: &str) -> Option<(&str, u64)> {
+    let (connection, rest) = line.split_once(" conn=")?.1.split_once(" seq=")?;
+    Some((connection, rest.get(..10)?.parse().ok()?))
+}
+
+/// Asserts that these lines are each sender's messages, once, in order, to the last.
+fn assert_holds(lines: &[String], sent: &SendReport) {
+    let streams = counted(lines, stamp);
+    let expected = sent.connections.iter().map(|one| (format!("{:06}", one.connection), one.acked_messages));
+    assert_eq!(streams, expected.filter(|(_, messages)| *messages > 0).collect());
+}
+
+fn plan(relay: &Relay, messages: u64) -> SendPlan {
+    SendPlan { connections: 4, messages_per_connection: Some(messages / 4), ..SendPlan::new(relay.address()) }
+}
+
+fn flow(relay: &Relay, messages: u64) -> Sending {
+    load::start(plan(relay, messages)).expect("a plan that can be sent")
+}
+
+fn to_stdout(args: &[&str]) -> Order {
+    let mut order = Order::tcp("", "stdout").args(args);
+    order.command.stdout(Stdio::piped());
+    order
+}
+
+fn lines_of(source: impl Read) -> Vec<String> {
+    BufReader::new(source).lines().map(|line| line.expect("text")).collect()
+}
+
+#[test]
+fn stdout_gets_everything_through_a_pipe() {
+    let mut relay = to_stdout(&[]).start();
+    let stdout = relay.stdout();
+    let reader = std::thread::spawn(move || lines_of(stdout));
+    let sent = load::send(plan(&relay, 100_000)).unwrap();
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("received"), end.book("delivered")), (0, 100_000, 100_000));
+    end.assert_balanced();
+    assert_holds(&reader.join().unwrap(), &sent);
+}
+
+#[test]
+fn a_reader_that_stalls_holds_the_intake_back_and_loses_nothing() {
+    let mut relay = to_stdout(&["--max-in-flight", "2MiB"]).start();
+    let stdout = relay.stdout();
+    let sending = flow(&relay, 400_000);
+    eventually("the intake stops at its bound", || relay.book("in_flight") * 257 > 1 << 20);
+    assert!(relay.book("received") < 100_000);
+    let reader = std::thread::spawn(move || lines_of(stdout));
+    let sent = sending.finish();
+    let peak = relay.proc_status("VmHWM");
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered"), sent.acked_messages()), (0, 400_000, 400_000));
+    assert_holds(&reader.join().unwrap(), &sent);
+    assert!(peak < (2 + 16) * 1024, "{peak} KiB");
+}
+
+#[test]
+fn a_reader_that_stays_stalled_is_waited_for_until_the_deadline() {
+    let mut relay = to_stdout(&["--drain-timeout", "300ms"]).start();
+    let mut stdout = relay.stdout();
+    let sent = load::send(plan(&relay, 8_000)).unwrap();
+    let end = relay.terminate();
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    // The pipe may end in the middle of a line, which was never delivered.
+    let written = text.matches('\n').count() as u64;
+    assert_eq!((end.code(), &end.books["cause"]), (3, &"deadline".into()), "{:#?}", end.log);
+    assert_eq!((end.book("received"), sent.acked_messages()), (8_000, 8_000));
+    assert_eq!((end.book("delivered"), end.book("abandoned")), (written, 8_000 - written));
+    end.assert_balanced();
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_relay_with_exact_books() {
+    let mut relay = to_stdout(&[]).start();
+    let mut stdout = BufReader::new(relay.stdout());
+    let sending = flow(&relay, 4_000_000);
+    stdout.read_line(&mut String::new()).unwrap();
+    drop(stdout);
+    // It ends by itself: what it takes in could go nowhere.
+    let end = relay.wait();
+    let sent = sending.finish();
+    assert_eq!((end.code(), &end.books["cause"]), (3, &"error".into()), "{:#?}", end.log);
+    assert_eq!((end.book("received"), end.book("in_flight")), (sent.acked_messages(), 0));
+    assert!(end.log.iter().any(|line| line.contains("EPIPE")), "{:#?}", end.log);
+    end.assert_balanced();
+}
+
+/// Its log is of no use here, so it listens on a port that the test chose.
+fn relay_with_log(log: OwnedFd, to: &str) -> (Relay, std::net::SocketAddr) {
+    let port = crate::support::port::Reserved::on_loopback();
+    let address = port.address();
+    // A port that another has bound cannot be listened on by a relay, which wants it for itself.
+    drop(port);
+    let order = Order::between(&[&format!("tcp://{address}")], to);
+    let relay = order.spawn_logging_to(log);
+    eventually("the relay listens", || crate::support::port::is_listened(address));
+    (relay, address)
+}
+
+/// Traffic, USR1 again and again, TERM: nothing of it depends on the log.
+fn relays_whatever_becomes_of_its_log(log: OwnedFd) {
+    let sink = load::listen("127.0.0.1:0".parse().unwrap(), slackwater::message::Framing::Line).unwrap();
+    let (relay, address) = relay_with_log(log, &format!("tcp://{}", sink.address()));
+    let sent =
+        load::send(SendPlan { messages_per_connection: Some(50_000), ..SendPlan::new(address) }).unwrap();
+    for _ in 0..2_000 {
+        relay.signal(Signal::SIGUSR1);
+    }
+    assert!(sink.wait_for(50_000, HANG));
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered"), sent.acked_messages()), (0, 50_000, 50_000));
+    assert!(sink.finish().tally.is_whole());
+}
+
+#[test]
+fn a_log_whose_reader_has_gone_changes_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    relays_whatever_becomes_of_its_log(writer.into());
+}
+
+#[test]
+fn a_log_that_nobody_reads_changes_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    relays_whatever_becomes_of_its_log(writer.into());
+    drop(reader);
+}
+
+#[test]
+fn two_reactors_append_to_one_file_without_mixing_their_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("relayed.log");
+    fs::write(&path, "what was there before\n").unwrap();
+    let relay = Order::tcp("", &format!("file:{}", path.display())).args(&["--cores", "2"]).start();
+    let plan =
+        SendPlan { connections: 16, messages_per_connection: Some(20_000), ..SendPlan::new(relay.address()) };
+    let sent = load::send(plan).unwrap();
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered")), (0, 320_000));
+    let mut lines = lines_of(File::open(&path).unwrap());
+    assert_eq!(lines.remove(0), "what was there before");
+    assert_holds(&lines, &sent);
+}
+
+/// `order` in a mount namespace of its own, with a file system of two mebibytes on `folder`.
+fn on_a_small_disk(mut order: Order, folder: &Path) -> Order {
+    let mut command = program("unshare");
+    command.args(["--user", "--map-root-user"]);
+    let script = "mount -t tmpfs -o size=2m none \"$0\" && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script]).arg(folder);
+    command.arg(order.command.get_program()).args(order.command.get_args());
+    order.command = command;
+    order
+}
+
+/// A relay into a file on a disk that is full, and what was sent to it.
+fn full_disk(folder: &Path, args: &[&str]) -> (Relay, SendReport) {
+    let order = Order::tcp("", &format!("file:{}/relayed.log", folder.display()));
+    let relay = on_a_small_disk(order.args(&["--cores", "1"]).args(args), folder).start();
+    let sent = load::send(SendPlan { style: Style::Bulk, ..plan(&relay, 20_000) }).unwrap();
+    assert_eq!(sent.acked_messages(), 20_000);
+    relay.expect_log("ENOSPC");
+    (relay, sent)
+}
+
+/// The relay's file, seen through its own mount namespace.
+fn file_of(relay: &Relay, folder: &Path) -> std::path::PathBuf {
+    Path::new(&format!("/proc/{}/root", relay.pid()))
+        .join(folder.strip_prefix("/").unwrap())
+        .join("relayed.log")
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_loses_nothing_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (relay, sent) = full_disk(folder.path(), &[]);
+    let file = file_of(&relay, folder.path());
+    let mut lines = String::new();
+    // Taking away what is there makes room, as a rotation does. Only a full file is taken: nothing is written to it meanwhile.
+    eventually("everything was written", || {
+        let full = File::options().read(true).write(true).open(&file).expect("the relay's file");
+        if full.metadata().expect("its length").len() > DISK - 8192 {
+            (&full).read_to_string(&mut lines).expect("text");
+            full.set_len(0).expect("a file of ours");
+        }
+        relay.book("delivered") == 20_000
+    });
+    lines.push_str(&fs::read_to_string(&file).expect("text"));
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered")), (0, 20_000));
+    assert_holds(&lines.lines().map(str::to_owned).collect::<Vec<_>>(), &sent);
+}
+
+#[test]
+fn a_disk_that_stays_full_ends_the_drain_at_the_deadline_with_the_exact_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let (relay, _) = full_disk(folder.path(), &["--drain-timeout", "300ms"]);
+    let file = File::open(file_of(&relay, folder.path())).unwrap();
+    let end = relay.terminate();
+    let mut text = String::new();
+    (&file).read_to_string(&mut text).unwrap();
+    let whole = text.matches('\n').count() as u64;
+    assert_eq!((end.code(), &end.books["cause"]), (3, &"deadline".into()), "{:#?}", end.log);
+    assert_eq!((end.book("delivered"), end.book("abandoned")), (whole, 20_000 - whole));
+    end.assert_balanced();
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_before_anything_is_bound() {
+    for (path, word) in [("/no/such/folder/relayed.log", "No such file"), ("/dev/null", "not a regular file")]
+    {
+        let end = Order::tcp("", &format!("file:{path}")).spawn().wait();
+        let log = end.log.join("\n");
+        assert_eq!(end.code(), 1, "{log}");
+        assert!(log.contains(path) && log.contains(word) && log.contains("remedy"), "{log}");
+        assert!(!log.contains("relaying"));
+    }
+}
+
+/// On the ports of everyone's default: in a network namespace of its own, where nobody else has them.
+#[test]
+fn run_without_any_flag_relays_from_loopback_to_stdout() {
+    let relay = env!("CARGO_BIN_EXE_slackwater");
+    let script = format!(
+        "ip link set lo up && {{ {relay} run & }} && until printf 'one\\ntwo\\n' | nc -N 127.0.0.1 5140; do :; done; \
+         kill -TERM $! && wait $!"
+    );
+    let mut command = program("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", &script]).stderr(Stdio::null());
+    let output = command.output().expect("unshare(1) runs");
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
+        (Some(0), "one\ntwo\n")
+    );
+}
