@@ -102,11 +102,16 @@ pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Connections that the kernel holds ready for us; the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
+/// How long a port that is taken is tried again at the start: a relay that was killed leaves its listeners to its rings, which
+/// the kernel takes apart in the background (`io_ring_exit_work` in io_uring/io_uring.c), some 5 to 20 ms after its end.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is tried.
+pub const BIND_RETRY: Duration = Duration::from_millis(2);
 /// How often a paused listener looks whether a descriptor or a seat is free.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The same while draining: the exit waits for the connections that are still to be accepted.
 pub const ACCEPT_RETRY_DRAINING: Duration = Duration::from_millis(5);
-/// Descriptors kept free of incoming connections, so that a sink can be connected again when the limit is reached.
+/// Descriptors that are free before accepting goes on after the limit was reached, so that it does not pause again at once.
 pub const DESCRIPTOR_RESERVE: u64 = 8;
 /// A listener that pauses again and again says so this often at most.
 pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);

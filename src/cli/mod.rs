@@ -16,7 +16,7 @@ pub use self::demo::DemoArgs;
 use self::demo::DemoError;
 pub use self::log::{LogArgs, LogFormat, LogLevel};
 pub use crate::config::RunArgs;
-use crate::process;
+use crate::process::{self, Signals};
 
 /// Exit code for bad usage or configuration.
 const BAD_USAGE: u8 = 2;
@@ -44,14 +44,16 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
-/// Parses this process's arguments.
+/// Parses this process's arguments. From here on signals wait until what is asked for takes them.
 ///
 /// # Errors
 ///
 /// The exit code to end with, when there is nothing to do: help and the version go to stdout (code 0), mistakes in usage
 /// to stderr (code 2).
 pub fn parse() -> Result<Cli, ExitCode> {
+    Signals::hold();
     Cli::try_parse().map_err(|error| {
+        Signals::release();
         // A reader that has gone must not change the exit code.
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(BAD_USAGE))
@@ -91,6 +93,7 @@ fn demo(args: &DemoArgs) -> ExitCode {
 }
 
 fn refuse(error: &dyn fmt::Display) -> ExitCode {
+    Signals::release();
     let _ = writeln!(io::stderr().lock(), "error: {error}");
     ExitCode::from(BAD_USAGE)
 }

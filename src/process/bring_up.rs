@@ -22,13 +22,13 @@ use crate::config::plan::{Plan, Sink, Source, Target};
 use crate::reactor::{Books, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
 use crate::ring::{SetupError, Support};
 use crate::socket::address::{self, AddressError};
-use crate::socket::listener::Seats;
+use crate::socket::listener::{Seats, descriptor_limit, has_descriptors, shortage_remedy};
 
 /// Why the relay cannot start. Each says what to do about it.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// Signals cannot be taken.
-    #[error("cannot take signals: {0}")]
+    #[error("cannot take signals: {0}{remedy}", remedy = shortage_remedy(&io::Error::from(*.0)))]
     Signals(nix::Error),
     /// io_uring cannot be used.
     #[error(transparent)]
@@ -58,8 +58,14 @@ pub enum StartError {
         error: io::Error,
     },
     /// A descriptor or a thread could not be had.
-    #[error("cannot set the relay up: {0}")]
+    #[error("cannot set the relay up: {0}{remedy}", remedy = shortage_remedy(.0))]
     System(#[from] io::Error),
+    /// It would come up, and could not accept a connection.
+    #[error(
+        "the limit of open files is {0}, which leaves none for connections\n\
+         remedy: raise it (`ulimit -n`, or LimitNOFILE= in the unit)"
+    )]
+    Descriptors(u64),
     /// A reactor could not be set up.
     #[error(transparent)]
     Reactor(#[from] SetupFailed),
@@ -103,6 +109,9 @@ impl Relay {
             let (thread, go) = start_reactor(core, setup)?;
             relay.threads.push(thread);
             go_ahead.push(go);
+        }
+        if !has_descriptors(&relay.bell) {
+            return Err(StartError::Descriptors(descriptor_limit()));
         }
         // Only now may one accept: nobody is to be taken in by a relay that does not come up.
         for go in go_ahead {

@@ -19,12 +19,24 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Keeps them back for a later [`Signals::block`]: the first thing that a process does that will take them, since until then
+    /// each ends it without a word.
+    pub fn hold() {
+        // Of a valid set it cannot fail (pthread_sigmask(3)).
+        let _ = taken().thread_block();
+    }
+
+    /// Lets them end the process again, because it will not take them.
+    pub fn release() {
+        let _ = taken().thread_unblock();
+    }
+
     /// Blocks them in the calling thread and in all that it starts later: call it before the first of those.
     ///
     /// # Errors
     /// As signalfd(2) and pthread_sigmask(3).
     pub fn block() -> nix::Result<Signals> {
-        let set: SigSet = TAKEN.into_iter().collect();
+        let set = taken();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Signals { fd })
@@ -43,8 +55,35 @@ impl Signals {
     }
 }
 
+fn taken() -> SigSet {
+    TAKEN.into_iter().collect()
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocked() -> Vec<Signal> {
+        let mask = SigSet::thread_get_mask().unwrap();
+        TAKEN.into_iter().filter(|&signal| mask.contains(signal)).collect()
+    }
+
+    #[test]
+    fn what_came_while_they_were_held_is_taken() {
+        assert_eq!(blocked(), []);
+        Signals::hold();
+        assert_eq!(blocked(), TAKEN);
+        nix::sys::signal::raise(Signal::SIGUSR2).unwrap();
+        let signals = Signals::block().unwrap();
+        assert_eq!(signals.next(), Ok(Some(Signal::SIGUSR2)));
+        assert_eq!(signals.next(), Ok(None));
+        Signals::release();
+        assert_eq!(blocked(), []);
     }
 }

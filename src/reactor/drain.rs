@@ -111,6 +111,7 @@ impl Reactor {
 
     /// Accepts what the kernel had taken before the listeners were frozen, and closes each when its queue is empty.
     fn accept_the_rest(&mut self, now: Instant) {
+        self.accept_again = None;
         let keys: Vec<usize> = self.listeners.iter().map(|(key, _)| key).collect();
         for key in keys {
             while !self.listeners[key].is_armed() {

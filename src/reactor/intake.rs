@@ -30,8 +30,7 @@ impl Reactor {
             Stage::Running if self.sources[source].seats.take() => self.seat(key),
             Stage::Running => {
                 self.waiting.push_back(key);
-                let why = "max_connections is reached";
-                self.listeners[listener].pause(&mut self.ring, Owner::listener(listener), now, why);
+                self.pause(listener, "max_connections is reached", now);
             }
             Stage::Sealing => self.linger(key, now),
             Stage::Expiring => self.freeze(key, now),
@@ -66,7 +65,8 @@ impl Reactor {
     }
 
     fn pause(&mut self, listener: usize, why: &str, now: Instant) {
-        self.listeners[listener].pause(&mut self.ring, Owner::listener(listener), now, why);
+        let (owner, listener) = (Owner::listener(listener), &mut self.listeners[listener]);
+        listener.pause(&mut self.ring, owner, &self.sources[listener.source].seats, now, why);
     }
 
     /// Gives free seats to links that wait, and lets paused listeners go on when nobody waits any more.

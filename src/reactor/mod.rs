@@ -154,3 +154,6 @@ impl Drop for Reactor {
         self.control.report_broken();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use crate::config::plan::{Sink, Source};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
 use crate::ring::{Ring, SetupError, Support};
-use crate::socket::listener::{Listener, Seats};
+use crate::socket::listener::{Listener, Seats, shortage_remedy};
 use crate::socket::sink::{FileSink, SinkLink, TcpSink};
 
 /// Everything that a reactor is made of, before its thread runs.
@@ -76,7 +76,7 @@ pub enum SetupFailed {
     #[error(transparent)]
     Ring(#[from] SetupError),
     /// A descriptor cannot be duplicated.
-    #[error("cannot set a reactor up: {0}")]
+    #[error("cannot set a reactor up: {0}{remedy}", remedy = shortage_remedy(.0))]
     Descriptor(#[from] io::Error),
 }
 
@@ -152,7 +152,7 @@ fn open_links(sink: &Sink, outlet: Outlet, first: usize, now: Instant) -> io::Re
             let link = |index| {
                 TcpSink::new(owner(index), sink.name.clone(), Rc::clone(&addresses), sink.confirm, now)
             };
-            Ok((0..sink.connections).map(|index| SinkLink::Tcp(link(index))).collect())
+            (0..sink.connections).map(|index| link(index).map(SinkLink::Tcp)).collect()
         }
     }
 }

@@ -31,8 +31,17 @@ impl Reactor {
 
     /// Sleeps until something happens or is due. The one system call of a turn under load.
     fn park(&mut self) -> io::Result<()> {
+        if self.has_more_to_arm() {
+            return self.ring.park(Some(Duration::ZERO));
+        }
         let due = self.next_deadline();
         self.ring.park(due.map(|due| due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
+    /// come that would lead to the next turn.
+    fn has_more_to_arm(&self) -> bool {
+        !self.parked.is_empty() && self.ring.offered_bytes() >= self.worth_arming()
     }
 
     fn reap(&mut self) {
@@ -75,11 +84,15 @@ impl Reactor {
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
         self.ring.offer(free / 2);
-        let most = (self.max_in_flight / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
-        if self.ring.offered_bytes() >= most / 4 {
+        if self.ring.offered_bytes() >= self.worth_arming() {
             self.arm_parked(self.ring.offered_bytes() / BUFFER_SIZE);
         }
         self.resume_accepting(now);
+    }
+
+    /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered.
+    fn worth_arming(&self) -> usize {
+        (self.max_in_flight / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE) / 4
     }
 
     fn arm_parked(&mut self, at_most: usize) {

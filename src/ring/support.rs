@@ -43,7 +43,7 @@ pub enum SetupError {
     DisabledBySysctl(u8),
     /// A seccomp filter answers `EPERM`.
     #[error(
-        "io_uring_setup is forbidden (EPERM) though sysctl kernel.io_uring_disabled allows it: a seccomp filter, as container \
+        "io_uring is forbidden (EPERM) though sysctl kernel.io_uring_disabled allows it: a seccomp filter, as container \
          runtimes install one, refuses it\n\
          remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile \
          (docker: --security-opt seccomp=PROFILE), or in SystemCallFilter= of the systemd unit"
@@ -51,7 +51,7 @@ pub enum SetupError {
     Forbidden,
     /// The kernel does not know it, or a seccomp filter answers `ENOSYS`.
     #[error(
-        "io_uring_setup does not exist here (ENOSYS), kernel {0}: either a seccomp filter hides it, or the kernel was built \
+        "io_uring does not exist here (ENOSYS), kernel {0}: either a seccomp filter hides it, or the kernel was built \
          without CONFIG_IO_URING\n\
          remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile, or boot a kernel 6.1 or \
          newer with io_uring"
@@ -93,6 +93,16 @@ impl SetupError {
             Errno::ENOMEM => SetupError::MemoryLock(memory_lock_limit()),
             errno @ (Errno::EMFILE | Errno::ENFILE) => SetupError::Descriptors(errno),
             _ => SetupError::Lacks { feature: "what a reactor needs", error, release: release() },
+        }
+    }
+
+    /// A filter may let io_uring_setup(2) pass and refuse the calls that follow.
+    fn from_probe(error: io::Error) -> SetupError {
+        match SetupError::from_setup(error) {
+            SetupError::Lacks { error, release, .. } => {
+                SetupError::Lacks { feature: "a working receive", error, release }
+            }
+            known => known,
         }
     }
 
@@ -189,7 +199,7 @@ fn require_features(uring: &IoUring) -> Result<(), SetupError> {
 
 /// Whether a receive into provided buffers works as `support` says: one byte over a socket pair.
 fn receives_one_byte(support: Support) -> Result<bool, SetupError> {
-    let lacks = |error| SetupError::Lacks { feature: "a working receive", error, release: release() };
+    let lacks = SetupError::from_probe;
     let mut ring = Ring::<()>::new(support, 2 * BUFFER_SIZE)?;
     let (mut sender, receiver) = UnixStream::pair().map_err(lacks)?;
     sender.write_all(b"!").map_err(lacks)?;
@@ -198,12 +208,20 @@ fn receives_one_byte(support: Support) -> Result<bool, SetupError> {
     ring.park(Some(PROBE_TIMEOUT)).map_err(lacks)?;
     let mut completions = Vec::new();
     ring.reap(&mut completions);
-    let first = completions.into_iter().next();
-    match first.map(|completion| completion.event) {
-        Some(Event::Received(lease)) => Ok(lease.as_ref() == b"!"),
-        Some(Event::ReceiveFailed(Errno::EINVAL)) if support.multishot => Ok(false),
-        Some(Event::ReceiveFailed(errno)) => Err(lacks(errno.into())),
-        _ => Err(lacks(Errno::ETIMEDOUT.into())),
+    let received = match completions.into_iter().next().map(|completion| completion.event) {
+        Some(Event::Received(lease)) if lease.as_ref() == b"!" => Ok(()),
+        Some(Event::ReceiveFailed(errno)) => Err(errno),
+        _ => Err(Errno::ETIMEDOUT),
+    };
+    does_multishot(support, received)
+}
+
+/// What the self-test's result says about multishot operations. A kernel that does not know them calls them invalid.
+fn does_multishot(tried: Support, received: Result<(), Errno>) -> Result<bool, SetupError> {
+    match received {
+        Ok(()) => Ok(tried.multishot),
+        Err(Errno::EINVAL) if tried.multishot => Ok(false),
+        Err(errno) => Err(SetupError::from_probe(errno.into())),
     }
 }
 
@@ -226,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_without_multishot_is_used_without_it() {
+        let (with, without) = (Support::FULL, Support { multishot: false, ..Support::FULL });
+        assert!(does_multishot(with, Ok(())).unwrap());
+        assert!(!does_multishot(with, Err(Errno::EINVAL)).unwrap());
+        assert!(
+            does_multishot(without, Err(Errno::EINVAL))
+                .unwrap_err()
+                .to_string()
+                .contains("a working receive")
+        );
+        assert!(
+            does_multishot(with, Err(Errno::ETIMEDOUT))
+                .unwrap_err()
+                .to_string()
+                .contains("a working receive")
+        );
+    }
+
+    #[test]
     fn each_refusal_has_its_own_remedy() {
         let texts: Vec<String> = [
             from_permission(2),
@@ -235,6 +272,8 @@ mod tests {
             SetupError::from_setup(Errno::ENOMEM.into()),
             SetupError::from_setup(Errno::EMFILE.into()),
             SetupError::from_buffers(Errno::EINVAL.into()),
+            SetupError::from_probe(Errno::EMFILE.into()),
+            SetupError::from_probe(Errno::ENOSYS.into()),
         ]
         .iter()
         .map(ToString::to_string)
@@ -246,6 +285,8 @@ mod tests {
         assert!(texts[4].contains("ulimit -l"));
         assert!(texts[5].contains("ulimit -n"));
         assert!(texts[6].contains("5.19"));
+        assert!(texts[7].contains("ulimit -n"));
+        assert!(texts[8].contains("ENOSYS") && texts[8].contains("seccomp"));
         assert!(texts.iter().all(|text| text.contains("remedy:")));
     }
 }

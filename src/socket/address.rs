@@ -5,12 +5,14 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
+use nix::poll::{PollTimeout, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 
 use crate::config::plan::HostPort;
-use crate::limits::{BACKLOG, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
+use crate::limits::{BACKLOG, BIND_PATIENCE, BIND_RETRY, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
 
 /// Why an address cannot be used.
 #[derive(Debug, Error)]
@@ -35,6 +37,9 @@ pub enum AddressError {
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            "raise the limit of open files (`ulimit -n`, or LimitNOFILE= in the unit)"
+        }
         io::ErrorKind::AddrInUse => {
             "stop the program that has the port (`ss -ltnp` names it), or choose another port with --from"
         }
@@ -94,13 +99,27 @@ pub fn listen(
     receive_buffer: Option<usize>,
 ) -> Result<Vec<OwnedFd>, AddressError> {
     let cannot = |error| AddressError::CannotListen { address, error };
-    let first = bound(address, receive_buffer, false).map_err(cannot)?;
+    let first = bound_patiently(address, receive_buffer).map_err(cannot)?;
     let address = first.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
     first.set_reuse_port(true).map_err(cannot)?;
     let others = (1..count).map(|_| bound(address, receive_buffer, true));
     let sockets = std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>().map_err(cannot)?;
     sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(cannot)?;
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
+}
+
+/// Bound without SO_REUSEPORT, once what a killed relay left behind is gone. No event tells when that is.
+fn bound_patiently(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<Socket> {
+    let began = Instant::now();
+    loop {
+        match bound(address, receive_buffer, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BIND_PATIENCE => {
+                // An interrupted wait only tries once more.
+                let _ = poll(&mut [], PollTimeout::try_from(BIND_RETRY).unwrap_or(PollTimeout::ZERO));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// SO_REUSEADDR lets a port be bound again at once after a crash; it does not share one that is listened on.

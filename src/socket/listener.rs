@@ -2,9 +2,11 @@
 //!
 //! Lives here: one listener's state, and the seats of a source. Never here: what becomes of a connection.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -21,12 +23,14 @@ use crate::ring::{Ring, Token};
 pub struct Seats {
     limit: usize,
     taken: AtomicUsize,
+    /// When a pause of any of its listeners was last logged.
+    announced: Mutex<Option<Instant>>,
 }
 
 impl Seats {
     /// `limit` free seats.
     pub fn new(limit: usize) -> Seats {
-        Seats { limit, taken: AtomicUsize::new(0) }
+        Seats { limit, taken: AtomicUsize::new(0), announced: Mutex::new(None) }
     }
 
     /// Takes a seat, if one is free.
@@ -39,6 +43,16 @@ impl Seats {
     pub fn leave(&self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
+
+    /// Whether a pause that begins now is to be logged: not when another reactor's was, or the one before a moment ago.
+    fn announces(&self, now: Instant) -> bool {
+        let mut last = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| now >= at + PAUSE_LOG_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// One listening socket of one reactor.
@@ -48,8 +62,7 @@ pub struct Listener {
     socket: Rc<OwnedFd>,
     accepting: Option<Token>,
     state: State,
-    /// When the last pause was logged, and whether its end is still to be.
-    logged: Option<Instant>,
+    /// Whether its pause was logged, and so its end is to be.
     announced: bool,
 }
 
@@ -82,7 +95,6 @@ impl Listener {
             socket: Rc::new(socket),
             accepting: None,
             state: State::Accepting,
-            logged: None,
             announced: false,
         }
     }
@@ -113,13 +125,13 @@ impl Listener {
     }
 
     /// Accepts nothing for a while. Connections wait in the kernel; established ones go on.
-    pub fn pause<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O, now: Instant, why: &str) {
+    pub fn pause<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O, seats: &Seats, now: Instant, why: &str) {
         if self.state == State::Sealing {
             return;
         }
-        if self.state == State::Accepting && self.logged.is_none_or(|at| now >= at + PAUSE_LOG_EVERY) {
+        if self.state == State::Accepting && seats.announces(now) {
             warn!(why, "accepting paused; new connections wait, established ones go on");
-            (self.logged, self.announced) = (Some(now), true);
+            self.announced = true;
         }
         self.state = State::Paused { until: now + ACCEPT_RETRY };
         if let Some(token) = self.accepting {
@@ -129,7 +141,7 @@ impl Listener {
 
     /// Goes on after a pause if a new connection would find a descriptor and nobody waits for a seat; else pauses on.
     pub fn look_again(&mut self, someone_waits: bool, now: Instant) {
-        if someone_waits || !self.has_descriptors() {
+        if someone_waits || !has_descriptors(&self.socket) {
             self.state = State::Paused { until: now + ACCEPT_RETRY };
         } else {
             self.state = State::Accepting;
@@ -142,6 +154,9 @@ impl Listener {
     /// From here on no handshake completes any more. What the kernel had taken before is to be had by [`Listener::accept`]
     /// once the accept that was armed is over.
     pub fn seal<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+        if self.state == State::Sealing {
+            return;
+        }
         self.state = State::Sealing;
         if let Err(error) = freeze(&self.socket) {
             warn!(%error, "cannot freeze a listener; connections made in this moment may be reset");
@@ -164,17 +179,31 @@ impl Listener {
             },
         }
     }
+}
 
-    /// Whether a new connection would leave the reserve of descriptors alone.
-    fn has_descriptors(&self) -> bool {
-        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-        // The lowest free number is the one that a duplicate gets.
-        self.socket.try_clone().is_ok_and(|lowest| is_below_reserve(&lowest, limit))
-    }
+/// Whether a new connection would leave the reserve of descriptors alone. `any` is one that is open.
+pub fn has_descriptors(any: &impl AsFd) -> bool {
+    // The lowest free number is the one that a duplicate gets.
+    any.as_fd().try_clone_to_owned().is_ok_and(|lowest| is_below_reserve(&lowest, descriptor_limit()))
+}
+
+/// The most descriptors that this process may have open.
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
 fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {
     u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number + DESCRIPTOR_RESERVE < limit)
+}
+
+/// What to do about an error, where that is to have more descriptors; empty otherwise. For the end of a message.
+pub fn shortage_remedy(error: &io::Error) -> &'static str {
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::EMFILE | Errno::ENFILE => {
+            "\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)"
+        }
+        _ => "",
+    }
 }
 
 /// Whether accepting failed for want of something that comes back: descriptors or memory (accept(2)).

@@ -2,10 +2,16 @@
 //!
 //! A classic BPF filter that keeps no byte of any packet is attached; the TCP stack drops a filtered segment before it looks
 //! at it, so nothing is acknowledged that nobody will read, and no handshake completes on a listener. Sources: socket(7),
-//! SO_ATTACH_FILTER; Documentation/networking/filter.rst; `tcp_filter` in net/ipv4/tcp_ipv4.c. Lives here: that, and the reset
-//! that tells the sender at once. Never here: when to do it.
+//! SO_ATTACH_FILTER; Documentation/networking/filter.rst; `tcp_filter` in net/ipv4/tcp_ipv4.c.
+//!
+//! Newer kernels let only CAP_NET_ADMIN attach a filter to a TCP socket (commit 5d39580f68e6, in 6.18.44 too). For everyone
+//! else the socket is bound to a network interface that does not exist, which anyone may do once (`sock_bindtoindex_locked` in
+//! net/core/sock.c, since 5.7): no packet is for this socket any more. Lives here: both, and the reset that tells the sender at
+//! once. Never here: when to do it.
 
 use std::io;
+use std::net::Shutdown;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -15,11 +21,20 @@ use socket2::SockRef;
 const DROP_ALL: libc::sock_filter =
     libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
 
-/// Drops everything that arrives on `socket` from now on.
+/// The largest index that an interface could have; the kernel counts them from 1.
+const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).unwrap();
+
+/// Takes nothing in on `socket` from now on.
 ///
 /// # Errors
-/// As setsockopt(2); `ENOMEM` when the memory for socket options (`net.core.optmem_max`) is used up.
+/// As setsockopt(2), when neither way is open.
 pub fn freeze(socket: &impl AsFd) -> io::Result<()> {
+    drop_all(socket).or_else(|_| hide(socket))
+}
+
+/// Drops everything that arrives on `socket`. `EPERM` without a privilege; `ENOMEM` when the memory for socket options
+/// (`net.core.optmem_max`) is used up.
+fn drop_all(socket: &impl AsFd) -> io::Result<()> {
     let mut program = DROP_ALL;
     let filter = libc::sock_fprog { len: 1, filter: &raw mut program };
     let (value, length) = ((&raw const filter).cast(), size_of_val(&filter) as libc::socklen_t);
@@ -27,6 +42,16 @@ pub fn freeze(socket: &impl AsFd) -> io::Result<()> {
     // SAFETY: the kernel copies the one instruction during the call; `program` and `filter` outlive it.
     let result = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets `socket` be found by no packet: whoever sends something is answered by a reset, as where nobody listens. Nothing leaves it
+/// either, so a connected peer is told by FIN before.
+fn hide(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    // A listener has no peer, and one that is gone needs no word.
+    let _ = socket.shutdown(Shutdown::Write);
+    // An option of the socket, whichever protocol it speaks.
+    socket.bind_device_by_index_v4(Some(NO_INTERFACE))
 }
 
 /// Makes the close of `socket` a reset: unsent data is thrown away, and the peer learns at once that nothing more is taken in.
@@ -53,6 +78,15 @@ mod tests {
 
     #[test]
     fn what_is_sent_to_a_frozen_socket_is_never_acknowledged() {
+        assert_freezes(freeze);
+    }
+
+    #[test]
+    fn nor_is_it_where_no_filter_may_be_attached() {
+        assert_freezes(hide);
+    }
+
+    fn assert_freezes(freeze: fn(&TcpStream) -> io::Result<()>) {
         let (mut sender, mut receiver) = pair();
         sender.write_all(b"before").unwrap();
         receiver.read_exact(&mut [0; 6]).unwrap();
@@ -63,6 +97,27 @@ mod tests {
         receiver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         assert!(matches!(receiver.read(&mut [0; 6]).unwrap_err().kind(), ErrorKind::WouldBlock));
         assert_eq!(acknowledged(), before);
+    }
+
+    #[test]
+    fn a_hidden_listener_takes_in_nobody_and_keeps_those_that_it_had() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut early = TcpStream::connect(address).unwrap();
+        hide(&listener).unwrap();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let (mut accepted, _) = listener.accept().unwrap();
+        early.write_all(b"early").unwrap();
+        accepted.read_exact(&mut [0; 5]).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_sender_to_a_hidden_socket_reads_its_end() {
+        let (mut sender, receiver) = pair();
+        hide(&receiver).unwrap();
+        assert_eq!(sender.read(&mut [0; 1]).unwrap(), 0);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 /// Relays, peers and faults for the tests.
 mod support;
 
+/// More connections than most, and more than there is room for.
+mod crowd;
 /// The demonstration.
 mod demo;
 /// Sinks that close, reset, stall or are not there.
@@ -26,6 +28,10 @@ mod killed;
 mod local_sinks;
 /// From and to programs of others.
 mod peers;
+/// What each signal does, whenever it comes.
+mod signals;
+/// What keeps a relay from starting, and what it says then.
+mod start;
 /// SIGTERM at any moment, with all kinds of senders.
 mod storm;
 /// Messages that were never whole.

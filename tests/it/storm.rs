@@ -10,7 +10,7 @@ use fastrand::Rng;
 use slackwater::load::{self, End, Report, SendPlan, SendReport, Sending, SinkHandle, Style};
 use slackwater::message::Framing;
 
-use crate::support::confine::{start_without_freeze, with_slow_closes};
+use crate::support::confine::{start_without_freeze, with_slow_closes, without_net_admin};
 use crate::support::relay::{End as RelayEnd, Order, Relay};
 use crate::support::sender::{self, Sender, Series};
 use crate::support::{HANG, name_of};
@@ -30,6 +30,8 @@ struct Weather {
     parameters: &'static str,
     sink_parameters: &'static str,
     cores: &'static str,
+    /// Whether it may attach filters to its sockets; without that it freezes them in another way.
+    privileged: bool,
     /// Whether a drain reads on until every sender has closed: then nothing that was written is lost, acknowledged or not.
     patient: bool,
     /// Connections that write in bulk, one message at a time, pieces of messages, and at a pace.
@@ -74,6 +76,7 @@ impl Weather {
             parameters,
             sink_parameters: sinks[rng.usize(..sinks.len())],
             cores: ["1", "2"][rng.usize(..2)],
+            privileged: rng.bool(),
             patient,
             connections: [4, 8, 4, 8].map(|most| rng.u32(1..=most)),
             duration: HANG,
@@ -88,6 +91,7 @@ impl Weather {
             parameters: "&linger=0s&half_close=false",
             sink_parameters: "",
             cores: "1",
+            privileged: true,
             patient: false,
             // None writes in bulk: without the freeze it would be read from, and all others wait, for as long as it goes on.
             connections: [0, 8, 4, 8],
@@ -98,7 +102,8 @@ impl Weather {
     fn order(&self, sink: &SinkHandle) -> Order {
         let from = format!("?framing={}{}", name_of(self.source), self.parameters);
         let to = format!("tcp://{}?framing={}{}", sink.address(), name_of(self.sink), self.sink_parameters);
-        Order::tcp(&from, &to).args(&["--cores", self.cores])
+        let order = Order::tcp(&from, &to).args(&["--cores", self.cores]);
+        if self.privileged { order } else { without_net_admin(order) }
     }
 }
 

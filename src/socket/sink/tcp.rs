@@ -52,8 +52,17 @@ enum AfterEnding {
 }
 
 enum State {
-    Waiting { until: Instant },
-    Connecting { socket: Rc<OwnedFd>, token: Token, deadline: Instant, cancelled: bool },
+    /// The next socket is there already: when all descriptors are taken, this link still has its own.
+    Waiting {
+        until: Instant,
+        socket: Option<OwnedFd>,
+    },
+    Connecting {
+        socket: Rc<OwnedFd>,
+        token: Token,
+        deadline: Instant,
+        cancelled: bool,
+    },
     Open(Connection),
     Ending(Connection),
     Closed,
@@ -104,14 +113,18 @@ impl Connection {
 
 impl<O: Copy> TcpSink<O> {
     /// A link that connects at its first tick.
+    ///
+    /// # Errors
+    /// As socket(2) and setsockopt(2).
     pub fn new(
         owner: O,
         name: String,
         addresses: Rc<[SocketAddr]>,
         confirm: Confirm,
         now: Instant,
-    ) -> TcpSink<O> {
-        TcpSink {
+    ) -> io::Result<TcpSink<O>> {
+        let socket = Some(address::sink_socket(addresses[0])?);
+        Ok(TcpSink {
             owner,
             name,
             addresses,
@@ -121,8 +134,8 @@ impl<O: Copy> TcpSink<O> {
             backoff: Backoff::new(RECONNECT_MIN),
             pace: Pace::Steady,
             after_ending: AfterEnding::ConnectAgain,
-            state: State::Waiting { until: now },
-        }
+            state: State::Waiting { until: now, socket },
+        })
     }
 
     pub(super) fn queue(&self) -> &SendQueue {
@@ -139,7 +152,7 @@ impl<O: Copy> TcpSink<O> {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Waiting { until } => Some(*until),
+            State::Waiting { until, .. } => Some(*until),
             State::Connecting { cancelled: true, .. } => None,
             State::Connecting { deadline, .. } => Some(*deadline),
             State::Open(connection) => {
@@ -151,7 +164,10 @@ impl<O: Copy> TcpSink<O> {
 
     pub(super) fn tick(&mut self, ring: &mut Ring<O>, now: Instant) {
         match &mut self.state {
-            State::Waiting { until } if *until <= now => self.connect(ring, now),
+            State::Waiting { until, socket } if *until <= now => {
+                let socket = socket.take();
+                self.connect(ring, socket, now);
+            }
             State::Connecting { token, deadline, cancelled, .. } if *deadline <= now && !*cancelled => {
                 *cancelled = true;
                 let token = *token;
@@ -162,9 +178,13 @@ impl<O: Copy> TcpSink<O> {
         }
     }
 
-    fn connect(&mut self, ring: &mut Ring<O>, now: Instant) {
-        let address = self.addresses[self.backoff.failures() as usize % self.addresses.len()];
-        match address::sink_socket(address) {
+    fn next_address(&self) -> SocketAddr {
+        self.addresses[self.backoff.failures() as usize % self.addresses.len()]
+    }
+
+    fn connect(&mut self, ring: &mut Ring<O>, socket: Option<OwnedFd>, now: Instant) {
+        let address = self.next_address();
+        match socket.map_or_else(|| address::sink_socket(address), Ok) {
             Ok(socket) => {
                 let socket = Rc::new(socket);
                 let token = ring.connect(self.owner, &socket, address);
@@ -179,7 +199,15 @@ impl<O: Copy> TcpSink<O> {
         if self.backoff.failures() == 0 {
             warn!(sink = self.name, %error, "not connected; trying again, nothing is lost meanwhile");
         }
-        self.state = State::Waiting { until: now + self.backoff.next(self.longest_wait()) };
+        self.back_off(now);
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        let until = now + self.backoff.next(self.longest_wait());
+        // Gives the old descriptor back before the next one is taken.
+        self.state = State::Closed;
+        // What is missing now may be there when it is needed.
+        self.state = State::Waiting { until, socket: address::sink_socket(self.next_address()).ok() };
     }
 
     fn tick_open(&mut self, ring: &mut Ring<O>, now: Instant) {
@@ -232,12 +260,14 @@ impl<O: Copy> TcpSink<O> {
 
     fn connected(&mut self, ring: &mut Ring<O>, result: Result<(), Errno>, now: Instant) {
         let State::Connecting { socket, .. } = &self.state else { return };
-        let socket = Rc::clone(socket);
         if self.after_ending != AfterEnding::ConnectAgain {
             return self.finish(None);
         }
         match result {
-            Ok(()) => self.open(ring, socket, now),
+            Ok(()) => {
+                let socket = Rc::clone(socket);
+                self.open(ring, socket, now);
+            }
             Err(Errno::ECANCELED) => self.wait(now, &"connecting timed out"),
             Err(errno) => self.wait(now, &errno),
         }
@@ -338,7 +368,7 @@ impl<O: Copy> TcpSink<O> {
         if proven {
             self.backoff.reset();
         }
-        self.state = State::Waiting { until: now + self.backoff.next(self.longest_wait()) };
+        self.back_off(now);
     }
 
     fn longest_wait(&self) -> Duration {
@@ -378,7 +408,7 @@ impl<O: Copy> TcpSink<O> {
     pub(super) fn hurry(&mut self, now: Instant) {
         self.pace = Pace::Hurried;
         match &mut self.state {
-            State::Waiting { until } => *until = now,
+            State::Waiting { until, .. } => *until = now,
             State::Open(connection) => {
                 connection.look_wait = CONFIRM_WAIT_MIN_DRAINING;
                 connection.look_at = connection.look_at.map(|_| now);

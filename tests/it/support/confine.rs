@@ -1,10 +1,16 @@
-//! Makes a system call fail, or do nothing, in a spawned program: no switch in the product.
+//! Denies something to a spawned program: descriptors, memory, privileges, system calls. No switch in the product.
 //!
-//! A seccomp(2) filter is inherited by what the thread starts that installed it. Lives here: such filters. Never here: what
-//! they are to show.
+//! A seccomp(2) filter is inherited by what the thread starts that installed it. Lives here: such filters, and the system's other
+//! means. Never here: what they are to show.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+
+use nix::errno::Errno;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -13,16 +19,16 @@ use seccompiler::{
 
 use super::relay::{Order, Relay};
 
+/// `nobody` and `nogroup`, as every distribution numbers them.
+const NOBODY: u32 = 65_534;
+
 /// The same order with a millisecond before each setsockopt(2): it makes the moment long that lies between the last read of a
 /// connection and its close.
-pub fn with_slow_closes(mut order: Order) -> Order {
-    let mut command = Command::new("strace");
+pub fn with_slow_closes(order: Order) -> Order {
     // The tracer detaches (-D), so that the relay is our child and gets our signals.
-    command.args(["-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null"]);
-    command.args(["-e", "trace=setsockopt", "-e", "inject=setsockopt:delay_enter=1000"]);
-    command.arg(order.command.get_program()).args(order.command.get_args());
-    order.command = command;
-    order
+    let quietly = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null"];
+    let slowly = ["-e", "trace=setsockopt", "-e", "inject=setsockopt:delay_enter=1000"];
+    through(order, &[&quietly[..], &slowly[..]].concat())
 }
 
 /// Starts `order` with a setsockopt(2) that says yes to SO_ATTACH_FILTER and does nothing: no socket is ever frozen.
@@ -31,10 +37,17 @@ pub fn start_without_freeze(order: Order) -> Relay {
         || SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::SO_ATTACH_FILTER as u64);
     let rule = SeccompRule::new(vec![filter().expect("an argument that the call has")]).expect("a condition");
     // An error of 0 is success.
-    start_confined(order, libc::SYS_setsockopt, vec![rule], 0)
+    let relay = spawn_confined(order, libc::SYS_setsockopt, vec![rule], 0);
+    relay.expect_log("\"relaying\"");
+    relay
 }
 
-fn start_confined(order: Order, call: i64, rules: Vec<SeccompRule>, errno: u32) -> Relay {
+/// Starts `order` where the kernel answers `call` with `errno`, without waiting for anything.
+pub fn spawn_refused(order: Order, call: i64, errno: Errno) -> Relay {
+    spawn_confined(order, call, Vec::new(), errno as u32)
+}
+
+fn spawn_confined(order: Order, call: i64, rules: Vec<SeccompRule>, errno: u32) -> Relay {
     let architecture = std::env::consts::ARCH.try_into().expect("an architecture that seccomp knows");
     let filter = SeccompFilter::new(
         BTreeMap::from([(call, rules)]),
@@ -46,7 +59,72 @@ fn start_confined(order: Order, call: i64, rules: Vec<SeccompRule>, errno: u32) 
     // A filter stays on its thread for good, so the thread is one that ends.
     let start = move || {
         apply_filter(&program).expect("an unprivileged filter is allowed");
-        order.start()
+        order.spawn()
     };
     std::thread::spawn(start).join().expect("the relay starts")
+}
+
+/// Under a limit of its own, soft and hard, as ulimit of the shell takes it: `-n 64`.
+pub fn limited(order: Order, limit: &str) -> Order {
+    through(order, &["sh", "-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
+}
+
+/// As a user without any privilege. That needs a copy of the program where such a user can reach it.
+pub fn unprivileged(mut order: Order) -> Order {
+    if !is_root() {
+        return order;
+    }
+    let ledger = order.ledger();
+    let folder = ledger.parent().expect("a file in a folder");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("our own folder");
+    let copy = folder.join("slackwater");
+    fs::copy(env!("CARGO_BIN_EXE_slackwater"), &copy).expect("room for a copy");
+    order.command = with_program(&order.command, &[], copy.to_str().expect("a path in UTF-8"));
+    order.command.uid(NOBODY).gid(NOBODY);
+    order
+}
+
+/// Without the capability that newer kernels ask of those who attach a filter to a TCP socket.
+pub fn without_net_admin(order: Order) -> Order {
+    if !is_root() {
+        return order;
+    }
+    through(order, &["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
+}
+
+/// Where `/proc/sys/kernel/io_uring_disabled` shows `value`. Only shows: the kernel's own setting is the whole machine's, and
+/// other tests run on it.
+pub fn shown_disabled(order: Order, value: u8) -> Order {
+    let shown = order.ledger().with_file_name("io_uring_disabled");
+    fs::write(&shown, format!("{value}\n")).expect("our own folder");
+    let mount =
+        format!("mount --bind {} /proc/sys/kernel/io_uring_disabled && exec \"$0\" \"$@\"", shown.display());
+    // A user who is not root becomes one in a namespace of its own.
+    let unshare = if is_root() { "-m" } else { "-rm" };
+    through(order, &["unshare", unshare, "sh", "-c", &mount])
+}
+
+/// The same order, carried out by another program that then becomes ours.
+fn through(mut order: Order, words: &[&str]) -> Order {
+    let program = order.command.get_program().to_owned();
+    order.command = with_program(&order.command, words, program.to_str().expect("a path in UTF-8"));
+    order
+}
+
+/// The arguments of `command` for `program`, with `words` before it.
+fn with_program(command: &Command, words: &[&str], program: &str) -> Command {
+    let mut line = words.iter().copied().chain([program]);
+    let mut new = Command::new(line.next().expect("at least the program"));
+    new.args(line).args(command.get_args());
+    new
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("proc(5) is mounted").uid() == 0
+}
+
+/// What is in the folder of a ledger, by name.
+pub fn files_beside(ledger: &Path) -> Vec<String> {
+    let folder = fs::read_dir(ledger.parent().expect("a file in a folder")).expect("a folder");
+    folder.map(|file| file.expect("an entry").file_name().into_string().expect("a name in UTF-8")).collect()
 }

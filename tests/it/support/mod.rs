@@ -3,8 +3,10 @@
 //! Lives here: processes and waiting for conditions. Never here: assertions about a behaviour.
 
 pub mod confine;
+pub mod hold;
 pub mod peer;
 pub mod port;
+pub mod procfs;
 pub mod relay;
 pub mod sender;
 

@@ -198,6 +198,10 @@ impl Relay {
         self.child.stdout.take().expect("stdout is piped")
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
     /// A figure of /proc/PID/status, e.g. `VmHWM` in KiB.
     pub fn proc_status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the relay is there");

@@ -1,0 +1,84 @@
+//! One reactor on a thread of its own, between plain sockets.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+
+use super::*;
+use crate::config::RunArgs;
+use crate::ledger::all_drained;
+use crate::limits::MAX_IN_FLIGHT_MIN;
+use crate::ring::Support;
+
+const HANG: Duration = Duration::from_secs(10);
+
+struct Started {
+    address: SocketAddr,
+    control: Arc<Control>,
+    bell: Arc<EventFd>,
+    thread: JoinHandle<std::io::Result<Books>>,
+}
+
+fn start(support: Support, sink: &TcpListener) -> Started {
+    let to = sink.local_addr().unwrap();
+    let from = vec!["tcp://127.0.0.1:0".to_owned()];
+    let plan = RunArgs { from, to: vec![format!("tcp://{to}")], ..RunArgs::default() }.plan().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let bell = Arc::new(EventFd::new().unwrap());
+    let control = Arc::new(Control::new(Arc::clone(&bell)).unwrap());
+    let inlet = Inlet {
+        plan: plan.sources[0].clone(),
+        seats: Arc::new(Seats::new(100)),
+        listeners: vec![listener.into()],
+    };
+    let setup = Setup {
+        control: Arc::clone(&control),
+        support,
+        max_in_flight: MAX_IN_FLIGHT_MIN,
+        inlets: vec![inlet],
+        outlets: vec![(plan.sinks[0].clone(), Outlet::Tcp(vec![to]))],
+    };
+    let thread = std::thread::spawn(move || Reactor::new(setup).expect("a reactor").run());
+    Started { address, control, bell, thread }
+}
+
+impl Started {
+    fn drain(self) -> Books {
+        self.control.ask(Phase::Drain);
+        while !all_drained([&self.control.published]) {
+            let mut bell = [PollFd::new(std::os::fd::AsFd::as_fd(&*self.bell), PollFlags::POLLIN)];
+            let woken = poll(&mut bell, PollTimeout::try_from(HANG).unwrap());
+            assert_eq!(woken, Ok(1), "it hangs: {:?}", self.control.published.read());
+            self.bell.read().unwrap();
+        }
+        self.control.ask(Phase::Halt);
+        self.thread.join().unwrap().unwrap()
+    }
+}
+
+fn lines(sink: &TcpListener, count: usize) -> Vec<String> {
+    let (stream, _) = sink.accept().unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    BufReader::new(stream).lines().take(count).map(Result::unwrap).collect()
+}
+
+/// Also as an older kernel's io_uring makes it do.
+#[test]
+fn it_relays_and_drains_with_whatever_the_ring_can_do() {
+    for (deferred, multishot) in [(true, true), (true, false), (false, true), (false, false)] {
+        let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+        let started = start(Support { deferred, multishot }, &sink);
+        let mut senders: Vec<_> = (0..3).map(|_| TcpStream::connect(started.address).unwrap()).collect();
+        for round in 0..3 {
+            senders.iter_mut().for_each(|sender| writeln!(sender, "message {round}").unwrap());
+        }
+        assert_eq!(lines(&sink, 9).len(), 9, "{:?}", (deferred, multishot));
+        let books = started.drain().totals;
+        assert_eq!((books.received, books.delivered, books.in_flight), (9, 9, 0));
+    }
+}
