@@ -58,6 +58,9 @@ pub const BUFFERS_MAX: usize = 32_768 - 1;
 pub const COPY_BELOW: usize = BUFFER_SIZE / 8;
 /// Short receives are copied into blocks of this size, in bytes.
 pub const COPY_BLOCK: usize = 64 * 1024;
+/// What a run of messages that waits for its sink takes beside its own bytes: its place in a queue that doubles when it is full,
+/// and what tells how many still refer to those bytes.
+pub const RUN_OVERHEAD: usize = 512;
 
 /// Submission queue entries; more operations at once are submitted in several calls.
 pub const SUBMISSION_ENTRIES: u32 = 1024;

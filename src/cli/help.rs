@@ -36,7 +36,8 @@ Sources (--from), with their parameters and [defaults]:
     &oversize=truncate|drop|close  what happens to a longer one [truncate]
     &max_connections=N             connections held at once [65536]
     &half_close=true|false         a drain sends FIN to busy senders [true]
-    &linger=DURATION               how long a drain reads on from them [5s]
+    &linger=DURATION               how long a drain reads on from them [5s];
+                                   half of --drain-timeout at most
     &receive_buffer=SIZE           SO_RCVBUF of a connection [the system's]
     &name=NAME                     in logs and books [tcp-PORT]
 

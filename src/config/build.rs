@@ -29,12 +29,14 @@ impl RunArgs {
     ///
     /// The first mistake, with its place.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
-        let max_in_flight = self.max_in_flight()?;
-        let sources = self.sources(max_in_flight)?;
+        let (max_in_flight, drain_timeout) = (self.max_in_flight()?, self.drain_timeout()?);
+        let mut sources = self.sources(max_in_flight)?;
+        // What is read until the last moment could not be delivered any more.
+        sources.iter_mut().for_each(|source| source.linger = source.linger.min(drain_timeout / 2));
         let sinks = self.sinks()?;
         Ok(Plan {
             cores: self.cores_for(&sinks)?,
-            drain_timeout: self.drain_timeout()?,
+            drain_timeout,
             max_in_flight,
             sources,
             sinks,

@@ -71,7 +71,7 @@ pub struct Source {
     pub max_connections: usize,
     /// Whether a drain sends FIN to a sender that is not quiet, so that it stops by itself.
     pub half_close: bool,
-    /// How long a drain reads on from a sender that goes on sending.
+    /// How long a drain reads on from a sender that goes on sending; at most half of the drain's own time.
     pub linger: Duration,
     /// `SO_RCVBUF` of its connections in bytes; `None` leaves the system's automatic sizing.
     pub receive_buffer: Option<usize>,

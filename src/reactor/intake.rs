@@ -14,7 +14,7 @@ use super::{Lane, Reactor};
 use crate::framing::{Bounds, Framer, FramingError, reframe};
 use crate::ledger::{Outcome, Way};
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, COPY_BELOW, COPY_BLOCK};
+use crate::limits::{BUFFER_SIZE, COPY_BELOW, COPY_BLOCK, RUN_OVERHEAD};
 use crate::message::Run;
 use crate::ring::Lease;
 use crate::route::least_loaded;
@@ -190,19 +190,15 @@ impl Reactor {
 }
 
 impl Lane {
-    /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer, or its own.
+    /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer if it shares that, its own,
+    /// and what is kept beside them.
     fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
-        match self.framing {
-            Some(framing) if framing != run.framing => {
-                let run = reframe(run, framing);
-                let bytes = run.wire_len();
-                (run, bytes)
-            }
-            _ => {
-                let bytes = buffer + run.head.len();
-                (run, bytes)
-            }
-        }
+        let (run, body) = match self.framing {
+            Some(framing) if framing != run.framing => (reframe(run, framing), 0),
+            _ => (run, buffer),
+        };
+        let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
+        (run, bytes)
     }
 }
 

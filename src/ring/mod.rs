@@ -91,9 +91,10 @@ impl<O: Copy> Ring<O> {
         self.submit(owner, Operation::Send { socket: Rc::clone(socket), gather })
     }
 
-    /// Writes what `gather` holds, or its beginning, at the file's position.
-    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
-        self.submit(owner, Operation::Write { file: Rc::clone(file), gather })
+    /// Writes what `gather` holds, or its beginning, at the file's position. `by_worker` is for files whose writes block whoever
+    /// submits them.
+    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, by_worker: bool) -> Token {
+        self.submit(owner, Operation::Write { file: Rc::clone(file), gather, by_worker })
     }
 
     /// Connects a socket.

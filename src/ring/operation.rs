@@ -24,7 +24,7 @@ pub(super) enum Operation {
     Receive { socket: Rc<OwnedFd> },
     Watch { socket: Rc<OwnedFd>, answer: Box<[u8; ANSWER_BUFFER]> },
     Send { socket: Rc<OwnedFd>, gather: Box<Gather> },
-    Write { file: Rc<OwnedFd>, gather: Box<Gather> },
+    Write { file: Rc<OwnedFd>, gather: Box<Gather>, by_worker: bool },
     Connect { socket: Rc<OwnedFd>, address: Box<SockAddr> },
     Wake { bell: Rc<OwnedFd>, count: Box<u64> },
     Cancel { target: Token },
@@ -72,7 +72,7 @@ impl Operation {
             Operation::Send { socket, gather } => {
                 opcode::SendMsg::new(fd(socket), gather.header()).flags(libc::MSG_NOSIGNAL as u32).build()
             }
-            Operation::Write { file, gather } => write_entry(file, gather),
+            Operation::Write { file, gather, by_worker } => write_entry(file, gather, *by_worker),
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(fd(socket), address.as_ptr().cast(), address.len()).build()
             }
@@ -135,9 +135,12 @@ fn receive_entry(socket: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
 }
 
 /// At offset -1: the file's position, as write(2) does; a file opened with `O_APPEND` is appended to.
-fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather) -> squeue::Entry {
+/// `IOSQE_ASYNC` hands it to a worker of the kernel at once.
+fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather, by_worker: bool) -> squeue::Entry {
     let vectors = gather.vectors();
-    opcode::Writev::new(fd(file), vectors.as_ptr(), vectors.len() as u32).offset(u64::MAX).build()
+    let entry =
+        opcode::Writev::new(fd(file), vectors.as_ptr(), vectors.len() as u32).offset(u64::MAX).build();
+    if by_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
 }
 
 fn outcome(completion: &cqueue::Entry) -> Result<usize, Errno> {

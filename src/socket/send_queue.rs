@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::framing::whole_prefix;
 use crate::ledger::{Outcome, Ticket};
-use crate::limits::{GATHER_BYTES, GATHER_PIECES};
+use crate::limits::{GATHER_BYTES, GATHER_PIECES, RUN_OVERHEAD};
 use crate::message::Run;
 use crate::ring::Gather;
 
@@ -19,6 +19,9 @@ struct Chunk {
     ticket: Ticket,
     since: Instant,
 }
+
+/// A queue that grows holds its old places, and twice as many new ones.
+const _: () = assert!(3 * size_of::<Chunk>() <= RUN_OVERHEAD);
 
 /// Messages in the order in which they are sent; each is kept until it is confirmed.
 #[derive(Default)]

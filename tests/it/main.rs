@@ -26,10 +26,18 @@ mod idle;
 mod killed;
 /// Standard output and files.
 mod local_sinks;
+/// What waits, in whatever form it comes, and the memory that it takes.
+mod memory_bound;
 /// From and to programs of others.
 mod peers;
+/// A short drain against a long linger.
+mod short_drain;
 /// What each signal does, whenever it comes.
 mod signals;
+/// A sink that resets in the middle of a send.
+mod sink_resets;
+/// A terminal that takes nothing.
+mod stalled_terminal;
 /// What keeps a relay from starting, and what it says then.
 mod start;
 /// SIGTERM at any moment, with all kinds of senders.

@@ -76,7 +76,7 @@ fn everything_typed_is_in_the_plan() {
         from: vec![from.to_owned(), "tcp://[::]:0".to_owned()],
         to: vec!["tcp://relay.example:514?framing=line&confirm=written&connections=4&name=out".to_owned()],
         cores: Some("0,3".to_owned()),
-        drain_timeout: Some("1500ms".to_owned()),
+        drain_timeout: Some("4m".to_owned()),
         max_in_flight: Some("1.5MiB".to_owned()),
         ledger: Some(PathBuf::from("books.json")),
     };
@@ -97,13 +97,20 @@ fn everything_typed_is_in_the_plan() {
     };
     let expected = Plan {
         cores: Cores::List(vec![0, 3]),
-        drain_timeout: Duration::from_millis(1_500),
+        drain_timeout: Duration::from_secs(240),
         max_in_flight: 3 << 19,
         sources: vec![input, usual_source("tcp-0", at("::", 0))],
         sinks: vec![output],
         ledger_file: Some(PathBuf::from("books.json")),
     };
     assert_eq!(plan(&args), expected);
+}
+
+#[test]
+fn a_linger_leaves_half_of_the_drain_to_deliver_in() {
+    let drain_timeout = Some("3s".to_owned());
+    let plan = plan(&RunArgs { drain_timeout, ..RunArgs::default() });
+    assert_eq!(plan.sources[0].linger, Duration::from_millis(1_500));
 }
 
 #[test]

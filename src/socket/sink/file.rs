@@ -2,6 +2,7 @@
 //!
 //! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation.
 
+use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,6 +20,9 @@ use crate::socket::send_queue::SendQueue;
 pub struct FileSink<O> {
     owner: O,
     name: String,
+    /// A terminal's write does not know IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18): one that was
+    /// stopped with Ctrl-S would hold up the reactor itself.
+    by_worker: bool,
     queue: SendQueue,
     gather: Option<Box<Gather>>,
     backoff: Backoff,
@@ -47,9 +51,11 @@ enum State {
 impl<O: Copy> FileSink<O> {
     /// A link that writes to `file` at its position.
     pub fn new(owner: O, name: String, file: Rc<OwnedFd>) -> FileSink<O> {
+        let by_worker = file.is_terminal();
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
-        FileSink { owner, name, queue, gather: Some(Box::default()), backoff, pace: Pace::Steady, state }
+        let (gather, pace) = (Some(Box::default()), Pace::Steady);
+        FileSink { owner, name, by_worker, queue, gather, backoff, pace, state }
     }
 
     pub(super) fn queue(&self) -> &SendQueue {
@@ -85,7 +91,7 @@ impl<O: Copy> FileSink<O> {
         }
         let mut gather = self.gather.take().unwrap_or_default();
         self.queue.gather(&mut gather);
-        let token = ring.write(self.owner, file, gather);
+        let token = ring.write(self.owner, file, gather, self.by_worker);
         self.state = State::Writing { file: Rc::clone(file), token };
     }
 

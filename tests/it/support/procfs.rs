@@ -21,6 +21,15 @@ pub fn state(pid: Pid) -> char {
     stat(pid)[0].chars().next().expect("a state")
 }
 
+/// Whether every thread is stopped by a signal.
+pub fn is_stopped(pid: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+    threads.map_while(Result::ok).all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
+}
+
 /// The processor time that the process has used, with what the kernel did for it.
 pub fn cpu_time(pid: Pid) -> Duration {
     let stat = stat(pid);

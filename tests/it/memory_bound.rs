@@ -1,0 +1,124 @@
+//! What waits for a sink takes no more memory than `max_in_flight` allows, in whatever form it comes.
+//!
+//! Lives here: messages whose own length says little about what they occupy. Never here: the rate at which they flow.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::support::eventually;
+use crate::support::port::unread_bytes;
+use crate::support::relay::{Order, Relay};
+
+/// The bound, fifty unfinished messages, and the program itself; far below what each of these tests sends.
+const MOST_KIB: u64 = (1 + 3 + 16) * 1024;
+const LONG: usize = 60_000;
+
+/// A sink that refuses connections until it is opened; the port stays its own meanwhile.
+struct ClosedSink(Socket);
+
+impl ClosedSink {
+    fn new() -> ClosedSink {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        ClosedSink(socket)
+    }
+
+    /// Each connection that is read from may hold one unfinished message beside the bound: there are fifty at most.
+    fn relay(&self) -> Relay {
+        let to = format!("tcp://{}", self.0.local_addr().unwrap().as_socket().unwrap());
+        Order::tcp("?max_connections=50", &to).args(&["--cores", "1", "--max-in-flight", "1MiB"]).start()
+    }
+
+    /// Takes what comes, and counts the messages in it.
+    fn open(self) -> Arc<AtomicU64> {
+        self.0.listen(1).unwrap();
+        let counted = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&counted);
+        thread::spawn(move || {
+            let (mut connection, mut buffer) =
+                (TcpStream::from(self.0.accept().unwrap().0), vec![0; 1 << 20]);
+            while let Ok(bytes @ 1..) = connection.read(&mut buffer) {
+                counter.fetch_add(
+                    memchr::memchr_iter(b'\n', &buffer[..bytes]).count() as u64,
+                    Ordering::Relaxed,
+                );
+            }
+        });
+        counted
+    }
+}
+
+fn sender(relay: &Relay) -> TcpStream {
+    let sender = TcpStream::connect(relay.address()).unwrap();
+    sender.set_nodelay(true).unwrap();
+    sender
+}
+
+/// Waits until the relay has read everything, so that what comes next is a receive of its own; false if it reads no more.
+fn has_read_all(relay: &Relay) -> bool {
+    let (address, mut before, mut unchanged) = (relay.address(), 0, 0);
+    eventually("the relay reads, or stops to", || {
+        let now = unread_bytes(address);
+        unchanged = if std::mem::replace(&mut before, now) == now { unchanged + 1 } else { 0 };
+        now == 0 || unchanged == 10
+    });
+    before == 0
+}
+
+/// Writes `piece` on every connection, and goes on when it is read.
+fn write_each(relay: &Relay, senders: &mut [TcpStream], piece: &[u8], reads: &mut bool) {
+    senders.iter_mut().for_each(|sender| sender.write_all(piece).unwrap());
+    *reads = *reads && has_read_all(relay);
+}
+
+fn senders(relay: &Relay, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| sender(relay)).collect()
+}
+
+/// Opens the sink, waits until it has everything, and looks at the most memory that the relay ever took.
+fn assert_bounded(relay: Relay, sink: ClosedSink, messages: u64) {
+    let counted = sink.open();
+    eventually("every message arrives", || counted.load(Ordering::Relaxed) == messages);
+    let most = relay.proc_status("VmHWM");
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered")), (0, messages));
+    assert!(most < MOST_KIB, "{most} KiB for 1 MiB in flight");
+}
+
+#[test]
+fn lines_that_end_with_their_connection_count_with_what_they_occupy() {
+    let sink = ClosedSink::new();
+    let relay = sink.relay();
+    for _ in 0..1000 {
+        sender(&relay).write_all(&[b'z'; LONG]).unwrap();
+    }
+    assert_bounded(relay, sink, 1000);
+}
+
+#[test]
+fn lines_whose_end_comes_by_itself_count_with_what_they_occupy() {
+    let sink = ClosedSink::new();
+    let relay = sink.relay();
+    let (mut senders, mut reads) = (senders(&relay, 50), true);
+    for _ in 0..20 {
+        write_each(&relay, &mut senders, &[b'z'; LONG], &mut reads);
+        write_each(&relay, &mut senders, b"\r\n", &mut reads);
+    }
+    assert_bounded(relay, sink, 1000);
+}
+
+#[test]
+fn messages_of_one_byte_count_with_what_they_occupy() {
+    let sink = ClosedSink::new();
+    let relay = sink.relay();
+    let (mut senders, mut reads) = (senders(&relay, 50), true);
+    for _ in 0..4000 {
+        write_each(&relay, &mut senders, b"a\n", &mut reads);
+    }
+    assert_bounded(relay, sink, 200_000);
+}
