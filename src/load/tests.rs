@@ -149,6 +149,7 @@ fn a_reset_is_reported_as_reset() {
 fn a_cut_loses_nothing_that_was_acknowledged() {
     let sink = sink(Framing::Line);
     let sending = start(SendPlan { connections: 4, ..plan(&sink, Framing::Line) }).unwrap();
+    assert!(sink.wait_for_connections(4, HANG));
     assert!(sink.wait_for(10_000, HANG));
     sink.cut_all();
     let sent = sending.finish();
@@ -189,6 +190,7 @@ fn a_stalled_connection_can_be_reset() {
 fn a_stop_ends_a_flowing_run_at_a_boundary() {
     let sink = sink(Framing::Line);
     let sending = start(SendPlan { connections: 4, ..plan(&sink, Framing::Line) }).unwrap();
+    assert!(sink.wait_for_connections(4, HANG));
     assert!(sink.wait_for(10_000, HANG));
     sending.stopper().stop();
     let sent = sending.finish();
