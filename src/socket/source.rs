@@ -18,7 +18,7 @@ use socket2::SockRef;
 use tracing::warn;
 
 use super::seal::{freeze, reset_on_close};
-use super::tcp_info::tcp_info;
+use super::tcp_info::{dropped_segments, tcp_info};
 use crate::framing::Framer;
 use crate::limits::QUIET_AFTER_FIN;
 use crate::ring::{Lease, Ring, Token};
@@ -130,9 +130,16 @@ impl SourceLink {
         least.max(2 * Duration::from_micros(u64::from(rtt)))
     }
 
+    /// Whether silence alone does not mean that nothing is under way: in the middle of a message its rest is, and what our kernel
+    /// dropped for want of room comes again, when the sender's timer says so.
+    fn expects_more(&self) -> bool {
+        !self.framer.is_at_boundary()
+            || dropped_segments(self.socket.as_fd()).is_ok_and(|dropped| dropped > 0)
+    }
+
     /// Whether nothing of a message is held here or in our kernel, and nothing came for `least` or two round trips.
     pub fn is_quiet(&self, least: Duration, now: Instant) -> bool {
-        self.framer.is_at_boundary()
+        !self.expects_more()
             && now >= self.last_received + self.two_round_trips(least)
             && self.nothing_queued()
     }
@@ -153,14 +160,15 @@ impl SourceLink {
 
     /// When a lingering link has waited long enough if nothing comes until then; `linger` bounds it.
     ///
-    /// In the middle of a message silence is not enough: the rest may be on its way for as long as `linger` says. A sender
-    /// that has been silent for so long already has had that time.
+    /// Where more is expected silence is not enough: it may be on its way for as long as `linger` says. A sender that has been
+    /// silent for so long already has had that time.
     pub fn lingers_until(&self, linger: Duration) -> Option<Instant> {
         let Intake::Lingering { since, quiet_after } = self.intake else { return None };
-        let silent_for = if self.framer.is_at_boundary() { quiet_after } else { linger };
-        let after_fin =
-            if self.framer.is_at_boundary() { self.last_received.max(since) } else { self.last_received };
-        Some((since + linger).min(after_fin + silent_for))
+        let silence = match self.expects_more() {
+            true => self.last_received + linger,
+            false => self.last_received.max(since) + quiet_after,
+        };
+        Some((since + linger).min(silence))
     }
 
     /// Whether a lingering link whose time has come may be sealed: always at the end of `linger`, before that only when our

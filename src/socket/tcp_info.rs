@@ -1,4 +1,4 @@
-//! What the kernel knows about one TCP connection (`TCP_INFO`, tcp(7)).
+//! What the kernel knows about one TCP connection (`TCP_INFO`, tcp(7); `SO_MEMINFO`, include/uapi/linux/sock_diag.h).
 //!
 //! Lives here: the question and the part of the answer that the project reads. Never here: what follows from it.
 
@@ -52,6 +52,29 @@ nix::getsockopt_impl!(
     nix::sys::socket::sockopt::GetStruct<libc::tcp_info>
 );
 
+/// How many of its segments our kernel dropped so far: those that it had no room for, and what was no use to it.
+///
+/// Errors: as getsockopt(2).
+pub fn dropped_segments(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(getsockopt(&fd, MemoryInfo)?[DROPS])
+}
+
+/// `SK_MEMINFO_VARS` figures, the last of which is `SK_MEMINFO_DROPS`; kernel 4.6.
+type MemoryFigures = [u32; 9];
+const DROPS: usize = 8;
+
+/// The option's name for [`getsockopt`], as above.
+#[derive(Clone, Copy, Debug)]
+struct MemoryInfo;
+
+nix::getsockopt_impl!(
+    MemoryInfo,
+    libc::SOL_SOCKET,
+    libc::SO_MEMINFO,
+    MemoryFigures,
+    nix::sys::socket::sockopt::GetStruct<MemoryFigures>
+);
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -73,6 +96,20 @@ mod tests {
         let after = tcp_info(near.as_fd()).unwrap();
         assert_eq!(after.bytes_acked - before.bytes_acked, 12);
         assert_eq!(tcp_info(far.as_fd()).unwrap().bytes_received, 12);
+    }
+
+    #[test]
+    fn counts_what_the_kernel_had_no_room_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        assert_eq!(dropped_segments(far.as_fd()).unwrap(), 0);
+        near.set_nonblocking(true).unwrap();
+        near.set_nodelay(true).unwrap();
+        // Many small segments take more of the receiver's memory than the window that it had announced.
+        while near.write(b"!").is_ok() && dropped_segments(far.as_fd()).unwrap() == 0 {}
+        assert!(dropped_segments(far.as_fd()).unwrap() > 0);
     }
 
     #[test]
