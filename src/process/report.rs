@@ -40,7 +40,8 @@ pub struct SinkBooks {
     /// The books.
     #[serde(flatten)]
     pub totals: Totals,
-    /// Messages that were not settled when time was up; 0 after a clean drain.
+    /// Messages that were not settled when time was up; 0 after a clean drain. A send that was under way then may turn out to have
+    /// delivered some of them, so it is at least what was abandoned.
     pub unsettled: u64,
     /// For how long the oldest of those had been queued, in microseconds.
     pub oldest_micros: u64,
