@@ -77,6 +77,14 @@ pub fn sink_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Whether both ends of a connection are this very socket: TCP's simultaneous open with itself, when nobody listens on a
+/// port of this host and the kernel chose the same port for our end. What is sent on it comes back and is acknowledged.
+pub fn is_connected_to_itself(socket: &impl AsFd) -> bool {
+    let socket = SockRef::from(socket);
+    let ends = (socket.local_addr(), socket.peer_addr());
+    matches!(ends, (Ok(ours), Ok(theirs)) if ours.as_socket() == theirs.as_socket())
+}
+
 /// Probes a silent peer, so that a dead one is noticed.
 ///
 /// # Errors
@@ -174,6 +182,17 @@ mod tests {
         drop(listener.accept().unwrap());
         drop((listener, client));
         assert_eq!(listen(address, 2, None).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_told_from_one_to_a_listener() {
+        let itself = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        itself.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        itself.connect(&itself.local_addr().unwrap()).unwrap();
+        assert!(is_connected_to_itself(&itself));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!is_connected_to_itself(&client));
     }
 
     #[test]

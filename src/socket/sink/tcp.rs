@@ -87,6 +87,11 @@ struct Connection {
 
 impl Connection {
     fn open(socket: Rc<OwnedFd>, now: Instant) -> io::Result<Connection> {
+        if address::is_connected_to_itself(&socket) {
+            // At once and without TIME_WAIT: the port is the sink's.
+            reset_on_close(&socket)?;
+            return Err(io::Error::other("nobody listens there; the connection was to itself"));
+        }
         let baseline = tcp_info(socket.as_fd())?.bytes_acked;
         Ok(Connection {
             socket,
@@ -458,4 +463,23 @@ fn part(socket: &OwnedFd, gracefully: bool) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
     let mut answer = [0; ANSWER_BUFFER];
     while recv(socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_to_itself() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        socket.connect(&address).unwrap();
+        assert!(Connection::open(Rc::new(socket.into()), Instant::now()).is_err());
+        let sink = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        sink.bind(&address).unwrap();
+        sink.listen(1).expect("the port is free at once");
+    }
 }
