@@ -73,9 +73,13 @@ pub const GATHER_PIECES: usize = 1024;
 pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes read at once from a sink that answers; the answer is thrown away.
 pub const ANSWER_BUFFER: usize = 512;
+/// Reads at most that are made of a sink's answers before its connection is closed: together more than a receive buffer holds
+/// (tcp_rmem, 6 MiB). A sink that answers without end must not keep the relay from its own.
+pub const PARTING_READS: usize = 16 * 1024;
 /// How long an ending ring waits for the kernel to give back its last operation before it leaks their buffers instead.
 pub const RING_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+const _: () = assert!(PARTING_READS * ANSWER_BUFFER >= 6 * 1024 * 1024);
 const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
 const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);

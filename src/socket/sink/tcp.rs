@@ -21,7 +21,7 @@ use super::Pace;
 use crate::config::plan::Confirm;
 use crate::limits::{
     ANSWER_BUFFER, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, CONNECT_TIMEOUT,
-    PEER_CLOSE_GRACE, PROVEN_AFTER, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
+    PARTING_READS, PEER_CLOSE_GRACE, PROVEN_AFTER, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
 };
 use crate::ring::{Completion, Event, Gather, Ring, Token};
 use crate::socket::address;
@@ -462,7 +462,11 @@ fn part(socket: &OwnedFd, gracefully: bool) {
     }
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
     let mut answer = [0; ANSWER_BUFFER];
-    while recv(socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {}
+    for _ in 0..PARTING_READS {
+        if !recv(socket.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).is_ok_and(|bytes| bytes > 0) {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]
