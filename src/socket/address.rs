@@ -86,10 +86,7 @@ pub fn is_connected_to_itself(socket: &impl AsFd) -> bool {
 }
 
 /// Probes a silent peer, so that a dead one is noticed.
-///
-/// # Errors
-/// As setsockopt(2).
-pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
@@ -138,6 +135,8 @@ fn bound(address: SocketAddr, receive_buffer: Option<usize>, share: bool) -> io:
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // Connections take it over from their listener.
+    keep_alive(&socket)?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }
@@ -162,6 +161,16 @@ mod tests {
         assert!(ours.iter().all(|listener| local(listener) == address));
         let text = listen(address, 2, None).unwrap_err().to_string();
         assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
+    }
+
+    #[test]
+    fn a_dead_sender_is_noticed_as_well_as_a_dead_sink() {
+        let listener = TcpListener::from(listen("127.0.0.1:0".parse().unwrap(), 1, None).unwrap().remove(0));
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        let probes = SockRef::from(&accepted);
+        assert!(probes.keepalive().unwrap());
+        assert_eq!(probes.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
     }
 
     #[test]
