@@ -23,8 +23,8 @@ use io_uring::{IoUring, cqueue, types};
 
 pub use buffers::{Blank, Lease};
 pub use gather::Gather;
-pub use operation::Event;
 use operation::Operation;
+pub use operation::{Event, Waits};
 use slots::Slots;
 pub use support::{SetupError, Support};
 pub use token::Token;
@@ -91,10 +91,9 @@ impl<O: Copy> Ring<O> {
         self.submit(owner, Operation::Send { socket: Rc::clone(socket), gather })
     }
 
-    /// Writes what `gather` holds, or its beginning, at the file's position. `by_worker` is for files whose writes block whoever
-    /// submits them.
-    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, by_worker: bool) -> Token {
-        self.submit(owner, Operation::Write { file: Rc::clone(file), gather, by_worker })
+    /// Writes what `gather` holds, or its beginning, at the file's position.
+    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, waits: Waits) -> Token {
+        self.submit(owner, Operation::Write { file: Rc::clone(file), gather, waits })
     }
 
     /// Connects a socket.

@@ -24,10 +24,21 @@ pub(super) enum Operation {
     Receive { socket: Rc<OwnedFd> },
     Watch { socket: Rc<OwnedFd>, answer: Box<[u8; ANSWER_BUFFER]> },
     Send { socket: Rc<OwnedFd>, gather: Box<Gather> },
-    Write { file: Rc<OwnedFd>, gather: Box<Gather>, by_worker: bool },
+    Write { file: Rc<OwnedFd>, gather: Box<Gather>, waits: Waits },
     Connect { socket: Rc<OwnedFd>, address: Box<SockAddr> },
     Wake { bell: Rc<OwnedFd>, count: Box<u64> },
     Cancel { target: Token },
+}
+
+/// Where a write waits that cannot be done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// In a poll: pipes and sockets say when there is room.
+    InPoll,
+    /// In a thread of the kernel (`IOSQE_ASYNC`). A terminal would hold the submitting thread, since its write does not heed
+    /// IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18); and a file may take a first part at once and the
+    /// rest later, with another writer's in between.
+    InThread,
 }
 
 /// What a completion says.
@@ -72,7 +83,7 @@ impl Operation {
             Operation::Send { socket, gather } => {
                 opcode::SendMsg::new(fd(socket), gather.header()).flags(libc::MSG_NOSIGNAL as u32).build()
             }
-            Operation::Write { file, gather, by_worker } => write_entry(file, gather, *by_worker),
+            Operation::Write { file, gather, waits } => write_entry(file, gather, *waits),
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(fd(socket), address.as_ptr().cast(), address.len()).build()
             }
@@ -135,12 +146,14 @@ fn receive_entry(socket: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
 }
 
 /// At offset -1: the file's position, as write(2) does; a file opened with `O_APPEND` is appended to.
-/// `IOSQE_ASYNC` hands it to a worker of the kernel at once.
-fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather, by_worker: bool) -> squeue::Entry {
+fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather, waits: Waits) -> squeue::Entry {
     let vectors = gather.vectors();
     let entry =
         opcode::Writev::new(fd(file), vectors.as_ptr(), vectors.len() as u32).offset(u64::MAX).build();
-    if by_worker { entry.flags(squeue::Flags::ASYNC) } else { entry }
+    match waits {
+        Waits::InPoll => entry,
+        Waits::InThread => entry.flags(squeue::Flags::ASYNC),
+    }
 }
 
 fn outcome(completion: &cqueue::Entry) -> Result<usize, Errno> {

@@ -2,17 +2,17 @@
 //!
 //! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation.
 
-use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
 use tracing::{info, warn};
 
 use super::Pace;
 use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
-use crate::ring::{Completion, Event, Gather, Ring, Token};
+use crate::ring::{Completion, Event, Gather, Ring, Token, Waits};
 use crate::socket::backoff::Backoff;
 use crate::socket::send_queue::SendQueue;
 
@@ -20,9 +20,7 @@ use crate::socket::send_queue::SendQueue;
 pub struct FileSink<O> {
     owner: O,
     name: String,
-    /// A terminal's write does not know IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18): one that was
-    /// stopped with Ctrl-S would hold up the reactor itself.
-    by_worker: bool,
+    waits: Waits,
     queue: SendQueue,
     gather: Option<Box<Gather>>,
     backoff: Backoff,
@@ -51,11 +49,11 @@ enum State {
 impl<O: Copy> FileSink<O> {
     /// A link that writes to `file` at its position.
     pub fn new(owner: O, name: String, file: Rc<OwnedFd>) -> FileSink<O> {
-        let by_worker = file.is_terminal();
+        let waits = if says_when_there_is_room(&file) { Waits::InPoll } else { Waits::InThread };
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
         let (gather, pace) = (Some(Box::default()), Pace::Steady);
-        FileSink { owner, name, by_worker, queue, gather, backoff, pace, state }
+        FileSink { owner, name, waits, queue, gather, backoff, pace, state }
     }
 
     pub(super) fn queue(&self) -> &SendQueue {
@@ -91,7 +89,7 @@ impl<O: Copy> FileSink<O> {
         }
         let mut gather = self.gather.take().unwrap_or_default();
         self.queue.gather(&mut gather);
-        let token = ring.write(self.owner, file, gather, self.by_worker);
+        let token = ring.write(self.owner, file, gather, self.waits);
         self.state = State::Writing { file: Rc::clone(file), token };
     }
 
@@ -170,6 +168,12 @@ impl<O: Copy> FileSink<O> {
         debug_assert!(self.queue.is_empty(), "a link is closed when everything on it is settled");
         self.give_up(ring);
     }
+}
+
+/// Whether a file is a pipe or a socket.
+fn says_when_there_is_room(file: &OwnedFd) -> bool {
+    let mode = fstat(file).map_or(SFlag::empty(), |known| SFlag::from_bits_truncate(known.st_mode));
+    matches!(mode & SFlag::S_IFMT, SFlag::S_IFIFO | SFlag::S_IFSOCK)
 }
 
 /// Whether a failed write may succeed later: the disk is full, a quota is used up, the device answers badly, memory is short.

@@ -302,7 +302,8 @@ impl<O: Copy> TcpSink<O> {
         connection.sending = None;
         match (result, &self.state) {
             (Ok(bytes), _) => self.took(bytes, now),
-            (Err(Errno::ECANCELED), _) => {}
+            // A cancel that reached the kernel's worker shows as an interrupted call.
+            (Err(Errno::ECANCELED | Errno::EINTR), _) => {}
             (Err(errno), State::Open(_)) => self.end_connection(ring, now, &errno),
             // The watch was the first to learn of it.
             (Err(_), _) => {}
