@@ -99,10 +99,7 @@ impl Relay {
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
         let outlets = plan.sinks.iter().map(open_outlet).collect::<Result<Vec<_>, _>>()?;
         let (inlets, listening) = open_inlets(&plan.sources, cores.len())?;
-        let bell = Arc::new(
-            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from)?,
-        );
-        let mut relay = Relay { plan: plan.clone(), ledger_file, bell, threads: Vec::new(), listening };
+        let mut relay = Relay { ledger_file, listening, ..Relay::idle(plan)? };
         let mut go_ahead = Vec::new();
         for (core, inlets) in cores.into_iter().zip(inlets) {
             let setup = relay.setup(support, inlets, &outlets)?;
@@ -119,6 +116,13 @@ impl Relay {
             let _ = go.send(());
         }
         Ok(relay)
+    }
+
+    /// A relay without a reactor.
+    pub(super) fn idle(plan: &Plan) -> io::Result<Relay> {
+        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let plan = plan.clone();
+        Ok(Relay { plan, ledger_file: None, bell, threads: Vec::new(), listening: Vec::new() })
     }
 
     fn setup(&self, support: Support, inlets: Vec<Inlet>, outlets: &[Outlet]) -> Result<Setup, StartError> {

@@ -76,7 +76,11 @@ impl Relay {
         }
     }
 
+    /// Unless one is under way: its deadline stands.
     fn begin_drain(&self, drain: &mut Option<Drain>, cause: Cause) {
+        if drain.is_some() {
+            return;
+        }
         let began = Instant::now();
         *drain = Some(Drain { began, cause, deadline: began + self.plan.drain_timeout, expiring: false });
         info!(cause = cause.as_str(), "draining");
@@ -86,15 +90,20 @@ impl Relay {
     fn expire(&self, drain: &mut Option<Drain>, cause: Cause) {
         let now = Instant::now();
         let began = drain.map_or(now, |drain| drain.began);
+        let broken = drain.is_some_and(|drain| drain.cause == Cause::Error);
+        let cause = if broken { Cause::Error } else { cause };
         if !drain.is_some_and(|drain| drain.expiring) {
             *drain = Some(Drain { began, cause, deadline: now + EXPIRE_GRACE, expiring: true });
             self.ask(Phase::Expire);
         }
     }
 
+    /// A reactor that can never do its work again abandons what it has left. The others deliver what they have.
     fn notice_broken(&self, drain: &mut Option<Drain>) {
-        if self.threads.iter().any(|thread| thread.control.is_broken()) {
-            self.expire(drain, Cause::Error);
+        for thread in self.threads.iter().filter(|thread| thread.control.is_broken()) {
+            self.begin_drain(drain, Cause::Error);
+            drain.iter_mut().for_each(|drain| drain.cause = Cause::Error);
+            thread.control.ask(Phase::Expire);
         }
     }
 
@@ -160,4 +169,50 @@ fn final_books(thread: ReactorThread) -> Books {
 fn timeout_until(deadline: Instant) -> PollTimeout {
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+
+    use super::*;
+    use crate::config::RunArgs;
+    use crate::reactor::Control;
+
+    /// A reactor that has nothing in flight as soon as `until` is asked of it. What was asked of it until it was halted.
+    fn reactor(line: &Control, until: Phase) -> Vec<Phase> {
+        let (mut bell, mut asked) = (std::fs::File::from(line.bell().unwrap()), Vec::new());
+        while asked.last() != Some(&Phase::Halt) {
+            bell.read_exact(&mut [0; 8]).unwrap();
+            asked.push(line.asked());
+            line.published.publish(&Totals::default(), line.asked() >= until);
+            line.report();
+        }
+        asked
+    }
+
+    fn add_reactor(relay: &mut Relay, until: Phase) -> mpsc::Receiver<Vec<Phase>> {
+        let control = Arc::new(Control::new(Arc::clone(&relay.bell)).unwrap());
+        let (line, (told, asked)) = (Arc::clone(&control), mpsc::channel());
+        let handle = thread::spawn(move || {
+            told.send(reactor(&line, until)).unwrap();
+            Ok(Books::default())
+        });
+        relay.threads.push(ReactorThread { control, handle });
+        asked
+    }
+
+    #[test]
+    fn when_one_reactor_breaks_the_others_drain() {
+        let signals = Signals::block().unwrap();
+        let mut relay = Relay::idle(&RunArgs::default().plan().unwrap()).unwrap();
+        let _broken = add_reactor(&mut relay, Phase::Expire);
+        relay.threads[0].control.report_broken();
+        let healthy = add_reactor(&mut relay, Phase::Drain);
+        assert_eq!(relay.run_to_end(&signals).cause, Cause::Error);
+        let asked = healthy.recv().unwrap();
+        assert!(asked.contains(&Phase::Drain) && !asked.contains(&Phase::Expire), "{asked:?}");
+    }
 }
