@@ -19,7 +19,7 @@ use thiserror::Error;
 use super::placement::{self, PlacementError};
 use super::report::LedgerFile;
 use crate::config::plan::{Plan, Sink, Source, Target};
-use crate::reactor::{Books, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
+use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
 use crate::ring::{SetupError, Support};
 use crate::socket::address::{self, AddressError};
 use crate::socket::listener::{Seats, descriptor_limit, has_descriptors, shortage_remedy};
@@ -83,7 +83,7 @@ pub struct Relay {
 /// A reactor's thread, and the line to it.
 pub(super) struct ReactorThread {
     pub(super) control: Arc<Control>,
-    pub(super) handle: JoinHandle<io::Result<Books>>,
+    pub(super) handle: JoinHandle<(Books, Result<(), Broke>)>,
 }
 
 impl Relay {
@@ -239,7 +239,7 @@ fn run_reactor(
     setup: Setup,
     ready: &Sender<Result<(), SetupFailed>>,
     may_go: &Receiver<()>,
-) -> io::Result<Books> {
+) -> (Books, Result<(), Broke>) {
     if let Err(errno) = placement::pin(core) {
         tracing::warn!(core, %errno, "a reactor is not pinned");
     }
@@ -249,6 +249,6 @@ fn run_reactor(
     };
     match reactor {
         Some(reactor) if said.is_ok() && may_go.recv().is_ok() => reactor.run(),
-        _ => Ok(Books::default()),
+        _ => (Books::default(), Ok(())),
     }
 }

@@ -143,7 +143,7 @@ impl Relay {
     }
 }
 
-/// A reactor's own books; where it broke or was left behind, what it had published.
+/// A reactor's own books; where it was left behind, what it had published.
 fn final_books(thread: ReactorThread) -> Books {
     let published = || Books { totals: thread.control.published.read().totals, ..Books::default() };
     if !thread.control.published.read().is_drained() {
@@ -153,15 +153,13 @@ fn final_books(thread: ReactorThread) -> Books {
         return published();
     }
     match thread.handle.join() {
-        Ok(Ok(books)) => books,
-        Ok(Err(error)) => {
-            error!(%error, "a reactor broke");
-            published()
+        Ok((books, ended)) => {
+            if let Err(error) = ended {
+                error!("{error}");
+            }
+            books
         }
-        Err(_) => {
-            error!("a reactor panicked; the message is above");
-            published()
-        }
+        Err(_) => published(),
     }
 }
 
@@ -198,7 +196,7 @@ mod tests {
         let (line, (told, asked)) = (Arc::clone(&control), mpsc::channel());
         let handle = thread::spawn(move || {
             told.send(reactor(&line, until)).unwrap();
-            Ok(Books::default())
+            (Books::default(), Ok(()))
         });
         relay.threads.push(ReactorThread { control, handle });
         asked

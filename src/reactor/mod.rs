@@ -11,13 +11,16 @@ mod setup;
 mod turn;
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use slab::Slab;
+use thiserror::Error;
 
 pub use control::{Control, Phase};
 use dispatch::Owner;
@@ -106,18 +109,49 @@ pub struct Books {
     pub unsettled: Vec<Unsettled>,
 }
 
+/// Why a reactor ended before it was halted; everything that it had in flight is abandoned then.
+#[derive(Debug, Error)]
+pub enum Broke {
+    /// What the ring said.
+    #[error("a reactor broke: {0}")]
+    Ring(#[from] io::Error),
+    /// A bug.
+    #[error("a reactor panicked; the message is above")]
+    Panicked,
+}
+
 impl Reactor {
-    /// Turns until the coordinator halts it. Its books are the result.
-    ///
-    /// # Errors
-    /// What the ring says when it breaks; everything in flight is then abandoned.
-    pub fn run(mut self) -> std::io::Result<Books> {
-        // A turn begins asleep: without an accept armed nothing would ever wake a reactor whose sink needs no connection.
-        self.replenish(Instant::now());
-        while self.stage != Stage::Halted {
-            self.turn()?;
+    /// Turns until the coordinator halts it, or it breaks. Its books are the result, in either case.
+    pub fn run(self) -> (Books, Result<(), Broke>) {
+        self.run_with(|reactor| {
+            // A turn begins asleep: without an accept armed nothing would ever wake a reactor whose sink needs no connection.
+            reactor.replenish(Instant::now());
+            while reactor.stage != Stage::Halted {
+                reactor.turn()?;
+            }
+            Ok(())
+        })
+    }
+
+    fn run_with(
+        mut self,
+        turns: impl FnOnce(&mut Reactor) -> Result<(), Broke>,
+    ) -> (Books, Result<(), Broke>) {
+        // What is left of it after a panic is counted and dropped, nothing else.
+        let ended = catch_unwind(AssertUnwindSafe(|| turns(&mut self))).unwrap_or(Err(Broke::Panicked));
+        self.abandon_all();
+        (self.books(), ended)
+    }
+
+    /// Unless it is halted, when nothing is left: what is in flight counts as abandoned, and the coordinator learns of it.
+    fn abandon_all(&mut self) {
+        if self.stage != Stage::Halted {
+            self.stage = Stage::Halted;
+            self.lanes.iter_mut().for_each(|lane| lane.link.queue_mut().abandon());
+            let sealed = true;
+            self.control.published.publish(&self.ledger.totals(), sealed);
+            self.control.report_broken();
         }
-        Ok(self.books())
     }
 
     fn books(&mut self) -> Books {
@@ -143,15 +177,9 @@ impl Reactor {
 }
 
 impl Drop for Reactor {
-    /// Also after a panic: what is still in flight counts as abandoned, and the coordinator learns of it.
+    /// Also of one that never ran.
     fn drop(&mut self) {
-        if self.stage == Stage::Halted {
-            return;
-        }
-        self.lanes.iter_mut().for_each(|lane| lane.link.queue_mut().abandon());
-        let sealed = true;
-        self.control.published.publish(&self.ledger.totals(), sealed);
-        self.control.report_broken();
+        self.abandon_all();
     }
 }
 

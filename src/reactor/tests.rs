@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 
 use super::*;
 use crate::config::RunArgs;
-use crate::ledger::all_drained;
+use crate::ledger::{Way, all_drained};
 use crate::limits::MAX_IN_FLIGHT_MIN;
 use crate::ring::Support;
 
@@ -20,7 +21,7 @@ struct Started {
     address: SocketAddr,
     control: Arc<Control>,
     bell: Arc<EventFd>,
-    thread: JoinHandle<std::io::Result<Books>>,
+    thread: JoinHandle<(Books, Result<(), Broke>)>,
 }
 
 fn start(support: Support, sink: &TcpListener) -> Started {
@@ -57,7 +58,9 @@ impl Started {
             self.bell.read().unwrap();
         }
         self.control.ask(Phase::Halt);
-        self.thread.join().unwrap().unwrap()
+        let (books, ended) = self.thread.join().unwrap();
+        assert!(ended.is_ok(), "{ended:?}");
+        books
     }
 }
 
@@ -81,4 +84,34 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
         let books = started.drain().totals;
         assert_eq!((books.received, books.delivered, books.in_flight), (9, 9, 0));
     }
+}
+
+fn reactor() -> (Reactor, Arc<Control>) {
+    let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
+    let plan = RunArgs::default().plan().unwrap();
+    let inlet = Inlet { plan: plan.sources[0].clone(), seats: Arc::new(Seats::new(1)), listeners: vec![] };
+    let outlet = Outlet::File(std::fs::File::open("/dev/null").unwrap().into());
+    let setup = Setup {
+        control: Arc::clone(&control),
+        support: Support::detect().unwrap(),
+        max_in_flight: plan.max_in_flight,
+        inlets: vec![inlet],
+        outlets: vec![(plan.sinks[0].clone(), outlet)],
+    };
+    (Reactor::new(setup).unwrap(), control)
+}
+
+#[test]
+fn the_books_of_a_reactor_that_panicked_are_whole() {
+    let (reactor, control) = reactor();
+    let (books, ended) = reactor.run_with(|reactor| {
+        let ticket = reactor.ledger.admit(Way { source: 0, sink: 0 }, 2, 10);
+        let run = Run { head: Bytes::new(), body: "a\nb\n".into(), messages: 2, framing: Framing::Line };
+        reactor.lanes[0].link.queue_mut().push(run, ticket, Instant::now());
+        panic!("as a bug would");
+    });
+    assert!(matches!(ended, Err(Broke::Panicked)));
+    let abandoned = Totals { received: 2, abandoned: 2, ..Totals::default() };
+    assert_eq!((books.totals, books.sources, books.sinks), (abandoned, vec![abandoned], vec![abandoned]));
+    assert!(control.is_broken() && control.published.read().is_drained());
 }
