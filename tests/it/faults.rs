@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use slackwater::load::{self, Report, SendPlan, SendReport, Sending, SinkHandle, Style};
+use slackwater::load::{self, Report, SendPlan, SendReport, Sending, SinkHandle, Style, Tally};
 use slackwater::message::Framing;
 
 use crate::support::port::Reserved;
@@ -40,7 +40,7 @@ fn flow(relay: &Relay, messages: u64) -> Sending {
     load::start(plan).expect("a plan that can be sent")
 }
 
-/// Nothing was lost, nothing came late, and the books say so to the message.
+/// Nothing was lost, and the books say so to the message.
 #[track_caller]
 fn assert_complete(end: &End, sent: &SendReport, report: &Report) {
     let (total, tally) = (sent.acked_messages(), report.tally);
@@ -52,11 +52,11 @@ fn assert_complete(end: &End, sent: &SendReport, report: &Report) {
     );
     end.assert_balanced();
     assert_eq!((report.lost(sent), tally.distinct()), (0, total), "{tally:?}");
-    assert_eq!((tally.holes, tally.out_of_order, tally.misframed), (0, 0, 0), "{tally:?}");
+    assert_eq!((tally.holes, tally.misframed), (0, 0), "{tally:?}");
 }
 
-/// A flow during which the sink does `fault` again and again; returns what arrived twice, and what arrived in part.
-fn survives(fault: impl Fn(&SinkHandle)) -> (u64, u64) {
+/// A flow during which the sink does `fault` again and again; returns what came of it there.
+fn survives(fault: impl Fn(&SinkHandle)) -> Tally {
     const MESSAGES: u64 = 400_000;
     let sink = sink();
     let relay = relay_to(sink.address(), &[]);
@@ -70,22 +70,23 @@ fn survives(fault: impl Fn(&SinkHandle)) -> (u64, u64) {
     assert!(sink.wait_for(MESSAGES, HANG), "{:?}", sink.tally());
     let (end, report) = (relay.terminate(), sink.finish());
     assert_complete(&end, &sent, &report);
-    (report.tally.duplicates, report.tally.torn)
+    report.tally
 }
 
 #[test]
 fn a_sink_that_closes_under_load_loses_nothing() {
-    let (duplicates, torn) = survives(SinkHandle::close_all);
+    // The order shows only where the sink has read one connection to its end before it accepts the next, as below.
+    let tally = survives(SinkHandle::close_all);
     // A send that the FIN met in the middle of a message leaves a part there, and the whole goes to the next connection.
-    assert!(duplicates == 0 && torn <= 14, "{duplicates} {torn}");
+    assert!(tally.duplicates == 0 && tally.torn <= 14, "{tally:?}");
 }
 
 #[test]
-fn a_sink_that_resets_in_mid_batch_loses_nothing() {
+fn a_sink_that_resets_in_mid_batch_loses_nothing_and_keeps_the_order() {
     // What its kernel had taken and not yet acknowledged comes again: at least once.
-    let (duplicates, torn) = survives(SinkHandle::cut_all);
-    println!("{duplicates} of 400000 came twice");
-    assert_eq!(torn, 0);
+    let tally = survives(SinkHandle::cut_all);
+    println!("{} of 400000 came twice", tally.duplicates);
+    assert_eq!((tally.out_of_order, tally.torn), (0, 0), "{tally:?}");
 }
 
 #[test]
