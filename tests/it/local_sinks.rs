@@ -1,22 +1,19 @@
-//! The sinks `stdout` and `file`: pipes, readers that stall or go away, full disks.
+//! The sinks `stdout` and `file`: pipes, readers that stall or go away.
 //!
-//! Lives here: sinks without a network, and what a log that nobody reads must not do. Never here: TCP sinks (`faults`).
+//! Lives here: sinks without a network, and what a log that nobody reads must not do. Never here: TCP sinks (`faults`), full disks
+//! (`full_disk`).
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use slackwater::load::{self, SendPlan, SendReport, Sending, Style};
+use slackwater::load::{self, SendPlan, SendReport, Sending};
 
 use crate::support::peer::{counted, program};
 use crate::support::relay::{Order, Relay};
 use crate::support::{HANG, eventually};
-
-/// Bytes of the small disk.
-const DISK: u64 = 2 << 20;
 
 /// The connection and number of a generated line.
 fn stamp(line: &str) -> Option<(&str, u64)> {
@@ -164,69 +161,6 @@ fn two_reactors_append_to_one_file_without_mixing_their_messages() {
     let mut lines = lines_of(File::open(&path).unwrap());
     assert_eq!(lines.remove(0), "what was there before");
     assert_holds(&lines, &sent);
-}
-
-/// `order` in a mount namespace of its own, with a file system of two mebibytes on `folder`.
-fn on_a_small_disk(mut order: Order, folder: &Path) -> Order {
-    let mut command = program("unshare");
-    command.args(["--user", "--map-root-user"]);
-    let script = "mount -t tmpfs -o size=2m none \"$0\" && exec \"$@\"";
-    command.args(["--mount", "sh", "-c", script]).arg(folder);
-    command.arg(order.command.get_program()).args(order.command.get_args());
-    order.command = command;
-    order
-}
-
-/// A relay into a file on a disk that is full, and what was sent to it.
-fn full_disk(folder: &Path, args: &[&str]) -> (Relay, SendReport) {
-    let order = Order::tcp("", &format!("file:{}/relayed.log", folder.display()));
-    let relay = on_a_small_disk(order.args(&["--cores", "1"]).args(args), folder).start();
-    let sent = load::send(SendPlan { style: Style::Bulk, ..plan(&relay, 20_000) }).unwrap();
-    assert_eq!(sent.acked_messages(), 20_000);
-    relay.expect_log("ENOSPC");
-    (relay, sent)
-}
-
-/// The relay's file, seen through its own mount namespace.
-fn file_of(relay: &Relay, folder: &Path) -> std::path::PathBuf {
-    Path::new(&format!("/proc/{}/root", relay.pid()))
-        .join(folder.strip_prefix("/").unwrap())
-        .join("relayed.log")
-}
-
-#[test]
-fn a_full_disk_is_waited_for_and_loses_nothing_once_there_is_room() {
-    let folder = tempfile::tempdir().unwrap();
-    let (relay, sent) = full_disk(folder.path(), &[]);
-    let file = file_of(&relay, folder.path());
-    let mut lines = String::new();
-    // Taking away what is there makes room, as a rotation does. Only a full file is taken: nothing is written to it meanwhile.
-    eventually("everything was written", || {
-        let full = File::options().read(true).write(true).open(&file).expect("the relay's file");
-        if full.metadata().expect("its length").len() > DISK - 8192 {
-            (&full).read_to_string(&mut lines).expect("text");
-            full.set_len(0).expect("a file of ours");
-        }
-        relay.book("delivered") == 20_000
-    });
-    lines.push_str(&fs::read_to_string(&file).expect("text"));
-    let end = relay.terminate();
-    assert_eq!((end.code(), end.book("delivered")), (0, 20_000));
-    assert_holds(&lines.lines().map(str::to_owned).collect::<Vec<_>>(), &sent);
-}
-
-#[test]
-fn a_disk_that_stays_full_ends_the_drain_at_the_deadline_with_the_exact_number() {
-    let folder = tempfile::tempdir().unwrap();
-    let (relay, _) = full_disk(folder.path(), &["--drain-timeout", "300ms"]);
-    let file = File::open(file_of(&relay, folder.path())).unwrap();
-    let end = relay.terminate();
-    let mut text = String::new();
-    (&file).read_to_string(&mut text).unwrap();
-    let whole = text.matches('\n').count() as u64;
-    assert_eq!((end.code(), &end.books["cause"]), (3, &"deadline".into()), "{:#?}", end.log);
-    assert_eq!((end.book("delivered"), end.book("abandoned")), (whole, 20_000 - whole));
-    end.assert_balanced();
 }
 
 #[test]

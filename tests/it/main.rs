@@ -18,6 +18,8 @@ mod demo;
 mod faults;
 /// A message's way with nothing in between.
 mod forward;
+/// A disk without room.
+mod full_disk;
 /// Input that is no messages.
 mod garbage;
 /// A relay with nothing to do.
