@@ -23,6 +23,7 @@ use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup, Setup
 use crate::ring::{SetupError, Support};
 use crate::socket::address::{self, AddressError};
 use crate::socket::listener::{Seats, descriptor_limit, has_descriptors, shortage_remedy};
+use crate::socket::sink::Turn;
 
 /// Why the relay cannot start. Each says what to do about it.
 #[derive(Debug, Error)]
@@ -97,7 +98,8 @@ impl Relay {
         let support = Support::detect()?;
         let cores = placement::place(&plan.cores)?;
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
-        let outlets = plan.sinks.iter().map(open_outlet).collect::<Result<Vec<_>, _>>()?;
+        let outlets = plan.sinks.iter().map(|sink| open_outlet(sink, cores.len()));
+        let outlets = outlets.collect::<Result<Vec<_>, _>>()?;
         let (inlets, listening) = open_inlets(&plan.sources, cores.len())?;
         let mut relay = Relay { ledger_file, listening, ..Relay::idle(plan)? };
         let mut go_ahead = Vec::new();
@@ -203,15 +205,17 @@ fn open_listeners(
     Ok(by_reactor)
 }
 
-fn open_outlet(sink: &Sink) -> Result<Outlet, StartError> {
-    match &sink.target {
-        Target::Tcp(to) => Ok(Outlet::Tcp(address::resolve(to)?)),
-        Target::Stdout => Ok(Outlet::File(io::stdout().as_fd().try_clone_to_owned()?)),
-        Target::File(path) => open_file(path).map(|file| Outlet::File(file.into())),
-    }
+fn open_outlet(sink: &Sink, reactors: usize) -> Result<Outlet, StartError> {
+    let file = match &sink.target {
+        Target::Tcp(to) => return Ok(Outlet::Tcp(address::resolve(to)?)),
+        Target::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
+        Target::File(path) => open_file(path)?.into(),
+    };
+    let turns = (reactors > 1).then(Turn::shared).transpose().map_err(io::Error::from)?;
+    Ok(Outlet::File { file, turns })
 }
 
-/// Appending to a regular file is atomic between reactors (write(2), O_APPEND); to anything else it need not be.
+/// Only a regular file has an end to append to, which is where each reactor finds what the others wrote (open(2), O_APPEND).
 fn open_file(path: &Path) -> Result<File, StartError> {
     let refused = |error, remedy| StartError::File { path: path.to_owned(), error, remedy };
     if path.metadata().is_ok_and(|known| !known.is_file()) {

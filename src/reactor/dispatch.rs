@@ -49,7 +49,7 @@ impl Reactor {
 
     /// What is asked is read in every turn; the bell only makes sure that there is one.
     fn on_bell(&mut self, event: &Event) {
-        if matches!(event, Event::Woken) {
+        if matches!(event, Event::Woken(_)) {
             self.ring.wake(Owner::Bell, &self.bell);
         }
     }
@@ -85,7 +85,7 @@ impl Reactor {
             | Event::Watched(_)
             | Event::Sent(..)
             | Event::Connected(_)
-            | Event::Woken
+            | Event::Woken(_)
             | Event::Canceled => unreachable!("a source link only receives"),
         }
         if completion.last {

@@ -22,7 +22,7 @@ use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
 use crate::ring::{Ring, SetupError, Support};
 use crate::socket::listener::{Listener, Seats, shortage_remedy};
-use crate::socket::sink::{FileSink, SinkLink, TcpSink};
+use crate::socket::sink::{FileSink, SinkLink, TcpSink, Turn};
 
 /// Everything that a reactor is made of, before its thread runs.
 pub struct Setup {
@@ -53,7 +53,12 @@ pub enum Outlet {
     /// Where its connections go: the first address that answers.
     Tcp(Vec<SocketAddr>),
     /// An open file, or standard output.
-    File(OwnedFd),
+    File {
+        /// Where it is written to.
+        file: OwnedFd,
+        /// Whose turn it is to write there, where several reactors do.
+        turns: Option<OwnedFd>,
+    },
 }
 
 impl Outlet {
@@ -64,7 +69,10 @@ impl Outlet {
     pub fn try_clone(&self) -> io::Result<Outlet> {
         match self {
             Outlet::Tcp(addresses) => Ok(Outlet::Tcp(addresses.clone())),
-            Outlet::File(file) => Ok(Outlet::File(file.try_clone()?)),
+            Outlet::File { file, turns } => Ok(Outlet::File {
+                file: file.try_clone()?,
+                turns: turns.as_ref().map(OwnedFd::try_clone).transpose()?,
+            }),
         }
     }
 }
@@ -144,8 +152,9 @@ fn open_links(sink: &Sink, outlet: Outlet, first: usize, now: Instant) -> io::Re
         Owner::Sink(u32::try_from(first + index).expect("limits keep the number of sink links small"))
     };
     match outlet {
-        Outlet::File(file) => {
-            Ok(vec![SinkLink::File(FileSink::new(owner(0), sink.name.clone(), Rc::new(file)))])
+        Outlet::File { file, turns } => {
+            let turn = turns.map(Turn::new);
+            Ok(vec![SinkLink::File(FileSink::new(owner(0), sink.name.clone(), Rc::new(file), turn))])
         }
         Outlet::Tcp(addresses) => {
             let addresses: Rc<[SocketAddr]> = addresses.into();

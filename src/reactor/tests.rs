@@ -90,7 +90,7 @@ fn reactor() -> (Reactor, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
     let inlet = Inlet { plan: plan.sources[0].clone(), seats: Arc::new(Seats::new(1)), listeners: vec![] };
-    let outlet = Outlet::File(std::fs::File::open("/dev/null").unwrap().into());
+    let outlet = Outlet::File { file: std::fs::File::open("/dev/null").unwrap().into(), turns: None };
     let setup = Setup {
         control: Arc::clone(&control),
         support: Support::detect().unwrap(),

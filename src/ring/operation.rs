@@ -33,11 +33,10 @@ pub(super) enum Operation {
 /// Where a write waits that cannot be done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waits {
-    /// In a poll: pipes and sockets say when there is room.
-    InPoll,
-    /// In a thread of the kernel (`IOSQE_ASYNC`). A terminal would hold the submitting thread, since its write does not heed
-    /// IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18); and a file may take a first part at once and the
-    /// rest later, with another writer's in between.
+    /// Where the kernel likes: it polls a pipe or a socket, and hands a file to a thread of its own.
+    Anywhere,
+    /// In a thread of the kernel (`IOSQE_ASYNC`). A terminal that was stopped would hold the submitting thread, since its write
+    /// does not heed IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18).
     InThread,
 }
 
@@ -57,8 +56,8 @@ pub enum Event {
     Sent(Result<usize, Errno>, Box<Gather>),
     /// The handshake's end.
     Connected(Result<(), Errno>),
-    /// Somebody rang this reactor's bell.
-    Woken,
+    /// Somebody rang the bell that was waited for, unless the wait failed or was cancelled.
+    Woken(Result<(), Errno>),
     /// A cancel request was handled; what became of its target is in the target's own completion.
     Canceled,
 }
@@ -119,7 +118,7 @@ impl Operation {
                 Event::Sent(outcome(completion), gather)
             }
             Operation::Connect { .. } => Event::Connected(outcome(completion).map(drop)),
-            Operation::Wake { .. } => Event::Woken,
+            Operation::Wake { .. } => Event::Woken(outcome(completion).map(drop)),
             Operation::Cancel { .. } => Event::Canceled,
         }
     }
@@ -151,7 +150,7 @@ fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather, waits: Waits) -> squeue:
     let entry =
         opcode::Writev::new(fd(file), vectors.as_ptr(), vectors.len() as u32).offset(u64::MAX).build();
     match waits {
-        Waits::InPoll => entry,
+        Waits::Anywhere => entry,
         Waits::InThread => entry.flags(squeue::Flags::ASYNC),
     }
 }

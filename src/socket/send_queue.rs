@@ -50,6 +50,12 @@ impl SendQueue {
         self.cursor.0 < self.chunks.len()
     }
 
+    /// Whether what was handed to our kernel ends with a whole message.
+    pub fn is_at_boundary(&self) -> bool {
+        let (chunk, bytes) = self.cursor;
+        self.chunks.get(chunk).is_none_or(|chunk| whole_prefix(&chunk.run, bytes).bytes == bytes)
+    }
+
     /// Bytes handed to our kernel on this connection.
     pub fn sent_bytes(&self) -> u64 {
         self.sent
@@ -191,6 +197,19 @@ mod tests {
         assert_eq!(next(&queue), ["fgh\n"]);
         queue.advance(4);
         assert!(!queue.has_unsent() && !queue.is_empty() && next(&queue).is_empty());
+    }
+
+    #[test]
+    fn a_boundary_is_where_a_message_ends() {
+        let (mut queue, _ledger) = queued();
+        let at_boundary: String = (0..12)
+            .map(|_| {
+                let mark = if queue.is_at_boundary() { '|' } else { '.' };
+                queue.advance(usize::from(queue.has_unsent()));
+                mark
+            })
+            .collect();
+        assert_eq!(at_boundary, "|...|..|...|");
     }
 
     #[test]

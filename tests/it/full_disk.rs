@@ -133,6 +133,11 @@ fn a_full_disk_is_waited_for_and_loses_nothing_once_there_is_room() {
 }
 
 #[test]
+fn two_reactors_on_a_full_disk_do_not_mix_their_messages() {
+    waits_for_room("2");
+}
+
+#[test]
 fn a_disk_that_stays_full_ends_the_drain_at_the_deadline_with_the_exact_number() {
     gives_up_at_the_deadline("1");
 }

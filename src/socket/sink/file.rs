@@ -1,16 +1,17 @@
 //! A sink link into a file or standard output. Delivered means `written`: our kernel took the last byte.
 //!
-//! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation.
+//! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation, whose turn it is
+//! (`turn`).
 
+use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat};
 use tracing::{info, warn};
 
-use super::Pace;
+use super::{Pace, Turn};
 use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
 use crate::ring::{Completion, Event, Gather, Ring, Token, Waits};
 use crate::socket::backoff::Backoff;
@@ -21,6 +22,8 @@ pub struct FileSink<O> {
     owner: O,
     name: String,
     waits: Waits,
+    /// Where others write there too.
+    turn: Option<Turn>,
     queue: SendQueue,
     gather: Option<Box<Gather>>,
     backoff: Backoff,
@@ -34,12 +37,17 @@ enum State {
         file: Rc<OwnedFd>,
         not_before: Option<Instant>,
     },
+    /// There is something to write, and another link has the turn.
+    Awaiting {
+        file: Rc<OwnedFd>,
+        token: Token,
+    },
     /// A write is under way.
     Writing {
         file: Rc<OwnedFd>,
         token: Token,
     },
-    /// A write is under way whose end is the link's end.
+    /// An operation is under way whose end is the link's end.
     GivingUp,
     /// It can never be written to again.
     Broken(Errno),
@@ -47,13 +55,13 @@ enum State {
 }
 
 impl<O: Copy> FileSink<O> {
-    /// A link that writes to `file` at its position.
-    pub fn new(owner: O, name: String, file: Rc<OwnedFd>) -> FileSink<O> {
-        let waits = if says_when_there_is_room(&file) { Waits::InPoll } else { Waits::InThread };
+    /// A link that writes to `file` at its position, when it is its turn.
+    pub fn new(owner: O, name: String, file: Rc<OwnedFd>, turn: Option<Turn>) -> FileSink<O> {
+        let waits = if file.is_terminal() { Waits::InThread } else { Waits::Anywhere };
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
         let (gather, pace) = (Some(Box::default()), Pace::Steady);
-        FileSink { owner, name, waits, queue, gather, backoff, pace, state }
+        FileSink { owner, name, waits, turn, queue, gather, backoff, pace, state }
     }
 
     pub(super) fn queue(&self) -> &SendQueue {
@@ -67,7 +75,11 @@ impl<O: Copy> FileSink<O> {
     pub(super) fn broken(&self) -> Option<Errno> {
         match self.state {
             State::Broken(errno) => Some(errno),
-            State::Ready { .. } | State::Writing { .. } | State::GivingUp | State::Closed => None,
+            State::Ready { .. }
+            | State::Awaiting { .. }
+            | State::Writing { .. }
+            | State::GivingUp
+            | State::Closed => None,
         }
     }
 
@@ -78,7 +90,11 @@ impl<O: Copy> FileSink<O> {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Ready { not_before, .. } => not_before,
-            State::Writing { .. } | State::GivingUp | State::Broken(_) | State::Closed => None,
+            State::Awaiting { .. }
+            | State::Writing { .. }
+            | State::GivingUp
+            | State::Broken(_)
+            | State::Closed => None,
         }
     }
 
@@ -87,20 +103,58 @@ impl<O: Copy> FileSink<O> {
         if !self.queue.has_unsent() || not_before.is_some_and(|at| now < at) {
             return;
         }
+        let file = Rc::clone(file);
+        if let Some(turn) = self.turn.as_ref().filter(|turn| !turn.is_taken()) {
+            let token = turn.await_on(ring, self.owner);
+            self.state = State::Awaiting { file, token };
+            return;
+        }
         let mut gather = self.gather.take().unwrap_or_default();
         self.queue.gather(&mut gather);
-        let token = ring.write(self.owner, file, gather, self.waits);
-        self.state = State::Writing { file: Rc::clone(file), token };
+        let token = ring.write(self.owner, &file, gather, self.waits);
+        self.state = State::Writing { file, token };
     }
 
     pub(super) fn handle(&mut self, completion: Completion<O>, now: Instant) {
-        let Event::Sent(result, mut gather) = completion.event else { return };
-        gather.clear();
-        self.gather = Some(gather);
-        match result {
-            Ok(bytes) if bytes > 0 => self.written(bytes),
-            Ok(_) => self.failed(Errno::EIO, now),
-            Err(errno) => self.failed(errno, now),
+        match completion.event {
+            Event::Woken(result) => self.awaited(result),
+            Event::Sent(result, mut gather) => {
+                gather.clear();
+                self.gather = Some(gather);
+                match result {
+                    Ok(bytes) if bytes > 0 => self.written(bytes),
+                    Ok(_) => self.failed(Errno::EIO, now),
+                    Err(errno) => self.failed(errno, now),
+                }
+                self.pass_on();
+            }
+            // It says nothing about its target.
+            Event::Canceled => {}
+            Event::Accepted(_)
+            | Event::Received(_)
+            | Event::EndOfStream
+            | Event::ReceiveFailed(_)
+            | Event::Watched(_)
+            | Event::Connected(_) => unreachable!("a file is only written to"),
+        }
+    }
+
+    /// It is this link's turn, or the wait for it has to begin again.
+    fn awaited(&mut self, result: Result<(), Errno>) {
+        if let (Ok(()), Some(turn)) = (result, &mut self.turn) {
+            turn.take();
+        }
+        self.at_rest(None);
+    }
+
+    /// The others' turn, unless they would go on in the middle of a message. A link that was given up passes nothing on: so were
+    /// the others, or they soon will be.
+    fn pass_on(&mut self) {
+        if let Some(turn) = &mut self.turn
+            && self.queue.is_at_boundary()
+            && !matches!(self.state, State::Closed)
+        {
+            turn.pass_on();
         }
     }
 
@@ -133,7 +187,9 @@ impl<O: Copy> FileSink<O> {
     /// The kernel holds nothing of this link.
     fn at_rest(&mut self, not_before: Option<Instant>) {
         match &self.state {
-            State::Writing { file, .. } => self.state = State::Ready { file: Rc::clone(file), not_before },
+            State::Awaiting { file, .. } | State::Writing { file, .. } => {
+                self.state = State::Ready { file: Rc::clone(file), not_before };
+            }
             State::GivingUp => self.end(),
             State::Ready { .. } | State::Broken(_) | State::Closed => {}
         }
@@ -155,7 +211,7 @@ impl<O: Copy> FileSink<O> {
 
     pub(super) fn give_up(&mut self, ring: &mut Ring<O>) {
         match self.state {
-            State::Writing { token, .. } => {
+            State::Awaiting { token, .. } | State::Writing { token, .. } => {
                 ring.cancel(self.owner, token);
                 self.state = State::GivingUp;
             }
@@ -168,12 +224,6 @@ impl<O: Copy> FileSink<O> {
         debug_assert!(self.queue.is_empty(), "a link is closed when everything on it is settled");
         self.give_up(ring);
     }
-}
-
-/// Whether a file is a pipe or a socket.
-fn says_when_there_is_room(file: &OwnedFd) -> bool {
-    let mode = fstat(file).map_or(SFlag::empty(), |known| SFlag::from_bits_truncate(known.st_mode));
-    matches!(mode & SFlag::S_IFMT, SFlag::S_IFIFO | SFlag::S_IFSOCK)
 }
 
 /// Whether a failed write may succeed later: the disk is full, a quota is used up, the device answers badly, memory is short.

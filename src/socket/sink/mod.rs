@@ -4,6 +4,7 @@
 
 mod file;
 mod tcp;
+mod turn;
 
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use nix::errno::Errno;
 
 pub use file::FileSink;
 pub use tcp::TcpSink;
+pub use turn::Turn;
 
 use super::send_queue::SendQueue;
 use crate::ring::{Completion, Ring};

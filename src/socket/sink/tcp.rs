@@ -259,7 +259,7 @@ impl<O: Copy> TcpSink<O> {
             | Event::Received(_)
             | Event::EndOfStream
             | Event::ReceiveFailed(_)
-            | Event::Woken => unreachable!("a sink link connects, sends and watches"),
+            | Event::Woken(_) => unreachable!("a sink link connects, sends and watches"),
         }
     }
 

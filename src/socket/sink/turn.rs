@@ -1,0 +1,57 @@
+//! Whose turn it is to write, where several reactors append to one file.
+//!
+//! An append is atomic only as long as one write(2) takes all of it: what a full disk cuts short, or a worker of the ring goes
+//! on with, follows whatever another reactor has appended meanwhile. So only who has the turn writes, and keeps it until the
+//! file ends with a whole message. The turn is the one token of an eventfd(2) in semaphore mode, which a ring waits for as for any
+//! other descriptor. Lives here: that token. Never here: what is written.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::write;
+
+use crate::ring::{Ring, Token};
+
+/// One link's part in the turns.
+pub struct Turn {
+    bell: Rc<OwnedFd>,
+    taken: bool,
+}
+
+impl Turn {
+    /// What the links of a file share: duplicates of this descriptor.
+    ///
+    /// # Errors
+    /// As eventfd(2).
+    pub fn shared() -> nix::Result<OwnedFd> {
+        EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_SEMAPHORE).map(OwnedFd::from)
+    }
+
+    /// A link's part, by its duplicate of what is shared.
+    pub fn new(shared: OwnedFd) -> Turn {
+        Turn { bell: Rc::new(shared), taken: false }
+    }
+
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// Waits for it.
+    pub(super) fn await_on<O: Copy>(&self, ring: &mut Ring<O>, owner: O) -> Token {
+        ring.wake(owner, &self.bell)
+    }
+
+    /// It has come.
+    pub(super) fn take(&mut self) {
+        self.taken = true;
+    }
+
+    /// Gives it to whoever waits for it.
+    pub(super) fn pass_on(&mut self) {
+        if std::mem::take(&mut self.taken) {
+            // Its counter never exceeds one: there is nothing that could fail.
+            let _ = write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+}
