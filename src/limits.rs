@@ -53,6 +53,8 @@ pub const BUFFER_SIZE: usize = 64 * 1024;
 pub const BUFFERS_OFFERED_MAX: usize = 64;
 /// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
 pub const BUFFERS_MAX: usize = 32_768 - 1;
+/// Buffers that one link may take before another that waits for some has its turn.
+pub const BUFFERS_A_TURN: usize = 4;
 /// What is received in fewer bytes is copied, and its buffer returned at once: an eighth of a buffer bounds the memory that
 /// short messages can pin to eight times their size.
 pub const COPY_BELOW: usize = BUFFER_SIZE / 8;

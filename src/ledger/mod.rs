@@ -170,6 +170,11 @@ impl Ticket {
         self.messages
     }
 
+    /// Bytes of memory that they occupy.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Closes the entry.
     pub fn settle(mut self, outcome: Outcome) {
         self.close(outcome);

@@ -163,8 +163,8 @@ impl Reactor {
     pub(super) fn empty(&mut self, key: usize, now: Instant) {
         self.links[key].intake = Intake::Emptying;
         while self.links[key].intake == Intake::Emptying {
-            let input =
-                if self.has_room() { self.links[key].receive(&mut self.ring) } else { Input::NoBuffer };
+            let link = &self.links[key];
+            let input = if self.has_room(link.lane) { link.receive(&mut self.ring) } else { Input::NoBuffer };
             match input {
                 Input::Data(lease) => self.received(key, lease, now),
                 Input::End => self.ended(key, now),

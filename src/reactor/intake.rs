@@ -14,7 +14,7 @@ use super::{Lane, Reactor};
 use crate::framing::{Bounds, Framer, FramingError, reframe};
 use crate::ledger::{Outcome, Way};
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, COPY_BELOW, COPY_BLOCK, RUN_OVERHEAD};
+use crate::limits::{BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, RUN_OVERHEAD};
 use crate::message::Run;
 use crate::ring::Lease;
 use crate::route::least_loaded;
@@ -109,8 +109,18 @@ impl Reactor {
         let (bytes, occupied) = keep(lease, &mut lane.block);
         let framed = link.framer.feed(bytes, &mut self.runs);
         self.offer_runs(key, occupied, now);
-        if let Err(error) = framed {
-            self.refuse(key, &error);
+        match framed {
+            Ok(()) => self.take_turns(key),
+            Err(error) => self.refuse(key, &error),
+        }
+    }
+
+    /// Ends the receive of a link that had its turn while others wait, or whose sink link has its share.
+    fn take_turns(&mut self, key: usize) {
+        let others_wait = !(self.hungry.is_empty() && self.parked.is_empty());
+        let had_its_turn = others_wait && self.links[key].taken() >= BUFFERS_A_TURN;
+        if had_its_turn || self.has_its_share(self.links[key].lane) {
+            self.links[key].cancel(&mut self.ring, Owner::source(key));
         }
     }
 
@@ -170,10 +180,22 @@ impl Reactor {
     /// The kernel holds nothing of this link any more: it is armed again, read empty, or gone.
     pub(super) fn after_last_receive(&mut self, key: usize, now: Instant) {
         match self.links[key].intake {
-            Intake::Open | Intake::Lingering { .. } => self.parked.push_back(key),
+            Intake::Open | Intake::Lingering { .. } => self.wait_for_buffers(key),
             Intake::Frozen => self.empty(key, now),
             Intake::Ending => self.remove(key),
             Intake::Waiting | Intake::Emptying => unreachable!("such a link has no receive"),
+        }
+    }
+
+    /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
+    fn wait_for_buffers(&mut self, key: usize) {
+        let link = &self.links[key];
+        if self.has_its_share(link.lane) {
+            self.lanes[link.lane].held_back.push(key);
+        } else if link.taken() == 0 {
+            self.hungry.push_back(key);
+        } else {
+            self.parked.push_back(key);
         }
     }
 

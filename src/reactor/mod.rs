@@ -47,7 +47,9 @@ pub struct Reactor {
     listeners: Slab<Listener>,
     links: Slab<SourceLink>,
     lanes: Vec<Lane>,
-    /// Links that found no buffer, in the order in which they get the next ones.
+    /// Links that were armed and got nothing, for want of buffers: they get the next ones, in this order.
+    hungry: VecDeque<usize>,
+    /// The other links that are not armed, in the order in which they get buffers after those.
     parked: VecDeque<usize>,
     /// Links without a seat, in the order in which they get one.
     waiting: VecDeque<usize>,
@@ -83,6 +85,8 @@ struct Lane {
     framing: Option<Framing>,
     /// Source links whose messages go here.
     load: usize,
+    /// Those of them that wait until this link has sent some of its share.
+    held_back: Vec<usize>,
     /// Where short receives for this link are copied.
     block: BytesMut,
 }

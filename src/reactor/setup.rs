@@ -111,6 +111,7 @@ impl Reactor {
             listeners,
             links: Slab::new(),
             lanes,
+            hungry: VecDeque::new(),
             parked: VecDeque::new(),
             waiting: VecDeque::new(),
             lingering: Vec::new(),
@@ -141,7 +142,14 @@ fn open_lanes(outlets: Vec<(Sink, Outlet)>, now: Instant) -> io::Result<Vec<Lane
     let mut lanes = Vec::new();
     for (index, (sink, outlet)) in outlets.into_iter().enumerate() {
         for link in open_links(&sink, outlet, lanes.len(), now)? {
-            lanes.push(Lane { link, sink: index, framing: sink.framing, load: 0, block: BytesMut::new() });
+            lanes.push(Lane {
+                link,
+                sink: index,
+                framing: sink.framing,
+                load: 0,
+                held_back: Vec::new(),
+                block: BytesMut::new(),
+            });
         }
     }
     Ok(lanes)

@@ -41,7 +41,8 @@ impl Reactor {
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
     /// come that would lead to the next turn.
     fn has_more_to_arm(&self) -> bool {
-        !self.parked.is_empty() && self.ring.offered_bytes() >= self.worth_arming()
+        let some_wait = !(self.hungry.is_empty() && self.parked.is_empty());
+        some_wait && self.ring.offered_bytes() >= self.worth_arming()
     }
 
     fn reap(&mut self) {
@@ -84,21 +85,29 @@ impl Reactor {
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
         self.ring.offer(free / 2);
+        self.release_held_back();
         if self.ring.offered_bytes() >= self.worth_arming() {
-            self.arm_parked(self.ring.offered_bytes() / BUFFER_SIZE);
+            self.arm_waiting(self.ring.offered_bytes() / BUFFER_SIZE);
         }
         self.resume_accepting(now);
     }
 
-    /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered.
+    /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's.
     fn worth_arming(&self) -> usize {
-        (self.max_in_flight / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE) / 4
+        (self.share() / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE) / 4
     }
 
-    fn arm_parked(&mut self, at_most: usize) {
+    fn release_held_back(&mut self) {
+        let enough = self.share() / 4 * 3;
+        for lane in self.lanes.iter_mut().filter(|lane| lane.link.queue().occupied() < enough) {
+            self.parked.extend(lane.held_back.drain(..));
+        }
+    }
+
+    fn arm_waiting(&mut self, at_most: usize) {
         let mut armed = 0;
         while armed < at_most {
-            let Some(key) = self.parked.pop_front() else { break };
+            let Some(key) = self.hungry.pop_front().or_else(|| self.parked.pop_front()) else { break };
             let Some(link) = self.links.get_mut(key) else { continue };
             if link.is_receiving() && !link.is_armed() {
                 link.arm(&mut self.ring, Owner::source(key));
@@ -121,10 +130,20 @@ impl Reactor {
         self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty()
     }
 
-    /// Whether one more buffer may be read by a plain system call.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether one more buffer for this sink link may be read by a plain system call.
+    pub(super) fn has_room(&self, lane: usize) -> bool {
         let used = self.ledger.bytes_in_flight() + self.ring.offered_bytes();
-        used + BUFFER_SIZE <= self.max_in_flight
+        used + BUFFER_SIZE <= self.max_in_flight && !self.has_its_share(lane)
+    }
+
+    /// What each sink link may hold of `max_in_flight`, so that one which stalls leaves the others theirs.
+    fn share(&self) -> usize {
+        (self.max_in_flight / self.lanes.len()).max(2 * BUFFER_SIZE)
+    }
+
+    /// Whether a sink link holds as much as it may.
+    pub(super) fn has_its_share(&self, lane: usize) -> bool {
+        self.lanes[lane].link.queue().occupied() >= self.share()
     }
 }
 

@@ -31,12 +31,15 @@ pub struct SendQueue {
     sent: u64,
     /// Where `sent` is: so many whole chunks, and so many bytes of the next.
     cursor: (usize, usize),
+    /// Bytes of memory that the chunks occupy.
+    occupied: usize,
 }
 
 impl SendQueue {
     /// Appends messages. From here on the queue answers for their ticket.
     pub fn push(&mut self, run: Run, ticket: Ticket, now: Instant) {
         debug_assert_eq!(run.messages, ticket.messages(), "a ticket stands for its run");
+        self.occupied += ticket.bytes();
         self.chunks.push_back(Chunk { run, ticket, since: now });
     }
 
@@ -64,6 +67,11 @@ impl SendQueue {
     /// Bytes handed to our kernel and not confirmed.
     pub fn unconfirmed_bytes(&self) -> u64 {
         self.sent - self.confirmed
+    }
+
+    /// Bytes of memory that unsettled messages occupy.
+    pub fn occupied(&self) -> usize {
+        self.occupied
     }
 
     /// Messages not settled.
@@ -114,6 +122,7 @@ impl SendQueue {
             self.confirmed = end;
             self.cursor.0 -= 1;
             let chunk = self.chunks.pop_front().expect("looked at above");
+            self.occupied -= chunk.ticket.bytes();
             chunk.ticket.settle(Outcome::Delivered);
         }
         self.chunks.len() < before
@@ -142,7 +151,7 @@ impl SendQueue {
     /// Gives up everything that is not settled: it counts as abandoned.
     pub fn abandon(&mut self) {
         self.chunks.clear();
-        (self.confirmed, self.sent, self.cursor) = (0, 0, (0, 0));
+        (self.confirmed, self.sent, self.cursor, self.occupied) = (0, 0, (0, 0), 0);
     }
 }
 

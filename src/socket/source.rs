@@ -37,6 +37,10 @@ pub struct SourceLink {
     pub intake: Intake,
     socket: Rc<OwnedFd>,
     receiving: Option<Token>,
+    /// Whether the end of `receiving` was asked for.
+    cancelled: bool,
+    /// Buffers that were filled since it was armed last.
+    taken: usize,
     last_received: Instant,
 }
 
@@ -88,6 +92,8 @@ impl SourceLink {
             intake,
             socket: Rc::new(socket),
             receiving,
+            cancelled: false,
+            taken: 0,
             last_received: now,
         }
     }
@@ -96,6 +102,7 @@ impl SourceLink {
     pub fn arm<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
         if self.receiving.is_none() {
             self.receiving = Some(ring.receive(owner, &self.socket));
+            (self.cancelled, self.taken) = (false, 0);
         }
     }
 
@@ -117,6 +124,12 @@ impl SourceLink {
     /// Something came.
     pub fn touched(&mut self, now: Instant) {
         self.last_received = now;
+        self.taken += 1;
+    }
+
+    /// Buffers that were filled since it was armed last.
+    pub fn taken(&self) -> usize {
+        self.taken
     }
 
     /// The sender's address, for logs.
@@ -193,8 +206,11 @@ impl SourceLink {
         self.cancel(ring, owner);
     }
 
-    fn cancel<O: Copy>(&self, ring: &mut Ring<O>, owner: O) {
-        if let Some(token) = self.receiving {
+    /// Ends an armed receive, unless that was asked for already. What it still brings is taken in.
+    pub fn cancel<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+        if let Some(token) = self.receiving
+            && !std::mem::replace(&mut self.cancelled, true)
+        {
             ring.cancel(owner, token);
         }
     }

@@ -14,6 +14,8 @@ mod support;
 mod crowd;
 /// The demonstration.
 mod demo;
+/// Busy senders against sinks that are slow or take nothing.
+mod fairness;
 /// Sinks that close, reset, stall or are not there.
 mod faults;
 /// A message's way with nothing in between.
