@@ -20,8 +20,8 @@ impl Reactor {
         self.reap();
         self.dispatch(now); // bytes → frames → tickets → queues; sends and their results → queues
         self.obey(now); // what the coordinator asks
-        self.seal(now); // the drain's steps on the way in
         self.tick(now); // connect, confirm → settle
+        self.seal(now); // the drain's steps on the way in, into the room that was settled: nothing else may wake for it
         self.flush(now); // one gathered send a link
         self.replenish(now); // buffers and seats → links that wait for them
         self.conclude(); // sealed? drained? halted?

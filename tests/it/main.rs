@@ -22,6 +22,8 @@ mod faults;
 mod forward;
 /// A disk without room.
 mod full_disk;
+/// A drain that begins with everything full.
+mod full_drain;
 /// Input that is no messages.
 mod garbage;
 /// A relay with nothing to do.
