@@ -126,9 +126,9 @@ pub const DESCRIPTOR_RESERVE: u64 = 8;
 pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
 /// A link that has been silent for this long, and for two round trips, holds nothing that is under way.
 pub const QUIET: Duration = Duration::from_millis(1);
-/// The same after FIN was sent to it: its sender must get a processor before its silence means anything, and a segment that was
-/// lost on the way comes again after 200 ms at the earliest (`TCP_RTO_MIN`, include/net/tcp.h).
-pub const QUIET_AFTER_FIN: Duration = Duration::from_millis(250);
+/// The same after FIN was sent to it: its sender, and the kernel's own threads, must get a processor before its silence means
+/// anything. Longer would make senders that heed no FIN and send at a moderate pace hold the drain for the whole linger.
+pub const QUIET_AFTER_FIN: Duration = Duration::from_millis(50);
 /// How long a reactor may take to count what it abandons; past that the process ends without it, with the books as published.
 pub const EXPIRE_GRACE: Duration = Duration::from_secs(10);
 

@@ -130,8 +130,11 @@ impl Reactor {
         self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty()
     }
 
-    /// Whether one more buffer for this sink link may be read by a plain system call.
+    /// Whether one more buffer for this sink link may be read by a plain system call. What is only counted takes no room.
     pub(super) fn has_room(&self, lane: usize) -> bool {
+        if self.stage == Stage::Expiring {
+            return true;
+        }
         let used = self.ledger.bytes_in_flight() + self.ring.offered_bytes();
         used + BUFFER_SIZE <= self.max_in_flight && !self.has_its_share(lane)
     }

@@ -29,6 +29,8 @@ fn idle_relay(connections: u32) -> (load::SinkHandle, Relay, Vec<Sender>) {
         .collect();
     assert!(sink.wait_for(u64::from(connections), HANG));
     eventually("everything is confirmed", || relay.book("delivered") == u64::from(connections));
+    // To be idle is to have done nothing for a while.
+    std::thread::sleep(Duration::from_millis(50));
     (sink, relay, senders)
 }
 
