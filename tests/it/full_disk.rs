@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use slackwater::load::{self, SendPlan, SendReport};
 
+use crate::support::confine::limited;
 use crate::support::eventually;
 use crate::support::peer::{counted, program};
 use crate::support::relay::{Order, Relay};
@@ -124,6 +125,23 @@ fn gives_up_at_the_deadline(cores: &str) {
     let whole = messages_in(file).values().sum::<u64>();
     assert!(whole > 0);
     assert_eq!((end.book("delivered"), end.book("abandoned")), (whole, MESSAGES - whole));
+    end.assert_balanced();
+}
+
+/// Nobody waits for the other, or for the drain's time to be over.
+#[test]
+fn a_file_that_can_grow_no_more_ends_the_relay_with_the_exact_number() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("relayed.log");
+    let order = Order::tcp("", &format!("file:{}", path.display()));
+    let relay = limited(order.args(&["--cores", "2", "--drain-timeout", "10m"]), "-f 100").start();
+    let plan = SendPlan { connections: 16, ..SendPlan::new(relay.address()) };
+    let sending = load::start(plan).expect("a plan that can be sent");
+    let end = relay.wait();
+    drop(sending);
+    assert_eq!((end.code(), &end.books["cause"]), (3, &"error".into()), "{:#?}", end.log);
+    let whole = messages_in(File::open(path).expect("the relay's file")).values().sum::<u64>();
+    assert_eq!((end.book("delivered"), end.book("abandoned")), (whole, end.book("received") - whole));
     end.assert_balanced();
 }
 

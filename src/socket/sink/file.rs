@@ -147,13 +147,17 @@ impl<O: Copy> FileSink<O> {
         self.at_rest(None);
     }
 
-    /// The others' turn, unless they would go on in the middle of a message. A link that was given up passes nothing on: so were
-    /// the others, or they soon will be.
+    /// The others' turn, unless they would go on in the middle of a message. Of a link that is broken no more will come. One that
+    /// was given up passes nothing on: the time of the others is up too.
     fn pass_on(&mut self) {
-        if let Some(turn) = &mut self.turn
-            && self.queue.is_at_boundary()
-            && !matches!(self.state, State::Closed)
-        {
+        let is_over = match self.state {
+            State::Ready { .. } | State::Awaiting { .. } | State::Writing { .. } => {
+                self.queue.is_at_boundary()
+            }
+            State::Broken(_) => true,
+            State::GivingUp | State::Closed => false,
+        };
+        if let Some(turn) = self.turn.as_mut().filter(|_| is_over) {
             turn.pass_on();
         }
     }

@@ -47,11 +47,44 @@ impl Turn {
         self.taken = true;
     }
 
-    /// Gives it to whoever waits for it.
+    /// Gives it to whoever waits for it, if it is here.
     pub(super) fn pass_on(&mut self) {
         if std::mem::take(&mut self.taken) {
             // Its counter never exceeds one: there is nothing that could fail.
             let _ = write(&self.bell, &1_u64.to_ne_bytes());
         }
+    }
+}
+
+impl Drop for Turn {
+    /// Also after a panic: the others go on.
+    fn drop(&mut self) {
+        self.pass_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    fn is_free(shared: &OwnedFd) -> bool {
+        let mut watched = [PollFd::new(shared.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::ZERO).expect("a descriptor that can be waited for") > 0
+    }
+
+    #[test]
+    fn it_is_passed_on_once_also_by_a_link_that_goes_while_it_has_it() {
+        let shared = Turn::shared().unwrap();
+        let mut turn = Turn::new(shared.try_clone().unwrap());
+        turn.pass_on();
+        // What the ring's read does.
+        nix::unistd::read(&shared, &mut [0; 8]).unwrap();
+        assert!(!is_free(&shared), "one token, whoever passes on what it does not have");
+        turn.take();
+        drop(turn);
+        assert!(is_free(&shared));
     }
 }
