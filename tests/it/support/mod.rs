@@ -3,6 +3,7 @@
 //! Lives here: processes and waiting for conditions. Never here: assertions about a behaviour.
 
 pub mod confine;
+pub mod foreign;
 pub mod hold;
 pub mod peer;
 pub mod port;

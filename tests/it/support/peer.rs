@@ -7,7 +7,10 @@ use std::env;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::port::{Reserved, is_listened};
 use super::{HANG, eventually};
@@ -41,6 +44,16 @@ impl Peer {
     pub fn wait(mut self) -> Option<i32> {
         eventually("a peer ends", || self.0.try_wait().expect("a child").is_some());
         self.0.wait().expect("a child").code()
+    }
+
+    /// Its standard output, which was piped, for another program.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().expect("piped and not yet taken")
+    }
+
+    fn terminate(&self) {
+        let pid = Pid::from_raw(self.0.id() as i32);
+        kill(pid, Signal::SIGTERM).expect("a child that was not waited for");
     }
 
     fn has_ended(&mut self) -> bool {
@@ -127,11 +140,15 @@ impl Receiver {
         text().lines().map(str::to_owned).collect()
     }
 
-    /// Waits until it ends by itself.
+    /// All that it ever wrote, at least so many lines: it is ended once those are there.
     #[track_caller]
-    pub fn wait(self) {
-        let Receiver { peer, .. } = self;
-        assert_eq!(peer.wait(), Some(0));
+    pub fn all_lines(mut self, at_least: u64) -> Vec<String> {
+        self.lines(at_least);
+        if !self.peer.has_ended() {
+            self.peer.terminate();
+        }
+        eventually("the receiver ends", || self.peer.has_ended());
+        self.lines(at_least)
     }
 }
 
