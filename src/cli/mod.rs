@@ -85,6 +85,7 @@ fn demo(args: &DemoArgs) -> ExitCode {
             if outcome.holds() { outcome.report().exit_code() } else { ExitCode::from(process::ABANDONED) }
         }
         Err(DemoError::Config(error)) => refuse(&error),
+        Err(DemoError::Send(error)) if error.is_usage() => refuse(&error),
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::from(process::COULD_NOT_RUN)

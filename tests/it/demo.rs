@@ -43,9 +43,26 @@ fn the_demonstration_is_as_large_as_one_asks() {
 }
 
 #[test]
-fn a_demonstration_that_makes_no_sense_is_bad_usage() {
-    for args in [["--messages", "0"], ["--cores", "none"], ["--size", "x"]] {
+fn messages_of_any_size_that_one_asks_for_travel_whole() {
+    let (end, text) = demo(&["--messages", "300", "--size", "200000", "--log-level", "debug"]);
+    assert_eq!(end.code(), 0, "{text}");
+    assert!(!end.log.iter().any(|line| line.contains("truncated")), "{:#?}", end.log);
+}
+
+#[test]
+fn a_demonstration_that_makes_no_sense_is_bad_usage_and_starts_nothing() {
+    for args in [
+        ["--messages", "0"],
+        ["--cores", "none"],
+        ["--size", "x"],
+        ["--size", "52"],
+        ["--size", "16777217"],
+        ["--connections", "1000001"],
+        ["--speed", "1"],
+    ] {
         let (end, text) = demo(&args);
         assert_eq!((end.code(), text.as_str()), (2, ""), "{args:?} {:#?}", end.log);
+        let log = end.log.join("\n");
+        assert!(log.starts_with("error: ") && !log.contains("INFO"), "{args:?} {log}");
     }
 }

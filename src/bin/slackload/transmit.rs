@@ -15,7 +15,7 @@ use crate::signals::Ends;
 /// Sends what was asked for; exit code 3 when something was not acknowledged.
 pub(crate) fn run(arguments: &Send) -> Result<ExitCode, Failure> {
     let ends = Ends::block()?;
-    let sending = load::start(plan(arguments)?).map_err(refused)?;
+    let sending = load::start(plan(arguments)?).map_err(|error| refused(&error))?;
     let stop = sending.stopper();
     ends.call(move || stop.stop())?;
     let report = watch(sending, &output::progress(arguments.messages));
@@ -62,13 +62,9 @@ fn style(arguments: &Send) -> Style {
     }
 }
 
-fn refused(error: SendError) -> Failure {
-    match error {
-        SendError::Io(error) => error.into(),
-        SendError::Size(_) | SendError::Connections(_) | SendError::Messages(_) | SendError::Rate => {
-            Failure::usage(error.to_string())
-        }
-    }
+fn refused(error: &SendError) -> Failure {
+    let text = error.to_string();
+    if error.is_usage() { Failure::usage(text) } else { Failure::run(text) }
 }
 
 fn watch(mut sending: Sending, bar: &ProgressBar) -> SendReport {

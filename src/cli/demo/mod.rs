@@ -52,6 +52,7 @@ struct Flow {
 pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let signals = Signals::block().map_err(StartError::Signals)?;
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    send_plan(args, loopback).check()?;
     let sink = load::listen(loopback, Framing::Line).map_err(DemoError::Sink)?;
     let relay = Relay::start(&relay_args(args, sink.address()).plan()?)?;
     let began = Instant::now();
@@ -67,7 +68,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
 
 fn relay_args(args: &DemoArgs, sink: SocketAddr) -> RunArgs {
     RunArgs {
-        from: vec!["tcp://127.0.0.1:0?name=demo".to_owned()],
+        // Whatever size was asked for travels whole.
+        from: vec![format!("tcp://127.0.0.1:0?name=demo&max_message={}B", args.size)],
         to: vec![format!("tcp://{sink}?name=sink")],
         cores: Some(args.cores.clone()),
         ledger: args.ledger.clone(),

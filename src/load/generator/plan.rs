@@ -69,6 +69,16 @@ pub enum SendError {
     Io(#[from] io::Error),
 }
 
+impl SendError {
+    /// Whether the plan itself is at fault, whoever would carry it out.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Size(_) | Self::Connections(_) | Self::Messages(_) | Self::Rate => true,
+            Self::Io(_) => false,
+        }
+    }
+}
+
 impl SendPlan {
     /// One connection to `to` that writes lines of 256 bytes in bulk until it is stopped, under a random run.
     pub fn new(to: SocketAddr) -> Self {
@@ -90,7 +100,11 @@ impl SendPlan {
         self.messages_per_connection.unwrap_or(Stamp::SEQUENCES)
     }
 
-    pub(super) fn check(&self) -> Result<(), SendError> {
+    /// Whether it can be carried out.
+    ///
+    /// # Errors
+    /// [`SendError`], which names what cannot.
+    pub fn check(&self) -> Result<(), SendError> {
         if !(Stamp::LEN..=MAX_MESSAGE_MAX).contains(&self.size) {
             return Err(SendError::Size(self.size));
         }
