@@ -15,6 +15,10 @@ use crate::support::relay::{Order, Relay};
 use crate::support::sender::{Sender, Series};
 use crate::support::{HANG, eventually};
 
+/// After this time without a message nobody would call a relay busy. A drain asks its links how long they have been silent, and a
+/// machine under load may have measured round trips of many milliseconds.
+const IDLE: Duration = Duration::from_millis(200);
+
 /// A relay with a connected sink, and connections that have sent something and then nothing more.
 fn idle_relay(connections: u32) -> (load::SinkHandle, Relay, Vec<Sender>) {
     let sink = load::listen("127.0.0.1:0".parse().unwrap(), Framing::Line).unwrap();
@@ -67,6 +71,7 @@ fn an_idle_relay_is_gone_at_once() {
     let mut micros: Vec<u64> = (0..11)
         .map(|_| {
             let (sink, relay, senders) = idle_relay(16);
+            std::thread::sleep(IDLE);
             let end = relay.terminate();
             assert_eq!((end.code(), end.book("delivered")), (0, 16));
             drop((sink, senders));
@@ -75,8 +80,8 @@ fn an_idle_relay_is_gone_at_once() {
         .collect();
     micros.sort_unstable();
     println!("drain of an idle relay with 16 connections: {micros:?} µs");
-    // A bound against hanging only: nothing in an idle drain waits for a time.
-    assert!(micros[5] < 1_000_000, "{micros:?}");
+    // The quickest shows whether something is waited for: the silence that is asked of busy links, 250 ms, is not asked here.
+    assert!(micros[0] < 100_000, "{micros:?}");
 }
 
 #[test]

@@ -106,6 +106,22 @@ fn a_reader_that_has_gone_ends_the_relay_with_exact_books() {
     end.assert_balanced();
 }
 
+/// What it had read is all that was delivered: the next write finds nobody.
+#[test]
+fn a_reader_that_has_read_everything_and_goes_has_got_what_the_books_say() {
+    let mut relay = to_stdout(&[]).start();
+    let mut stdout = BufReader::new(relay.stdout());
+    let first = load::send(plan(&relay, 1_000)).unwrap();
+    let lines: Vec<String> = stdout.by_ref().lines().take(1_000).map(|line| line.expect("text")).collect();
+    assert_holds(&lines, &first);
+    drop(stdout);
+    let second = load::send(plan(&relay, 1_000)).unwrap();
+    let end = relay.wait();
+    assert_eq!((end.code(), &end.books["cause"]), (3, &"error".into()), "{:#?}", end.log);
+    assert_eq!((end.book("delivered"), end.book("abandoned")), (1_000, second.acked_messages()));
+    end.assert_balanced();
+}
+
 /// Its log is of no use here, so it listens on a port that the test chose.
 fn relay_with_log(log: OwnedFd, to: &str) -> (Relay, std::net::SocketAddr) {
     let port = crate::support::port::Reserved::on_loopback();
