@@ -39,11 +39,6 @@ impl Gather {
         self.pieces.iter()
     }
 
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
     /// Lets go of the slices and keeps the room for the next ones.
     pub fn clear(&mut self) {
         self.pieces.clear();
