@@ -11,6 +11,12 @@ pub enum Framing {
     Line,
     /// `LEN SP MSG` with a decimal length in bytes (RFC 6587 section 3.4.1, "octet counting").
     Octet,
+    /// A big-endian length of four bytes, then as many bytes.
+    U32,
+    /// Messages end with NUL.
+    Nul,
+    /// Each message is a datagram: a run in this format holds exactly one.
+    Datagram,
 }
 
 /// Whole messages of one source link, in order, framed canonically in `framing`.

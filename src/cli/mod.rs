@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(plan.max_in_flight, 64 << 20);
         assert!(help.contains("[default: 64MiB]"));
         let source = &plan.sources[0];
-        assert!(help.contains(&format!("[default: tcp://{}]", source.listen)));
+        assert!(help.contains(&format!("[default: {}]", source.listen)));
         assert!(help.contains(&format!("connections held at once [{}]", source.max_connections)));
         assert_eq!((source.max_message, source.linger), (64 << 10, Duration::from_secs(5)));
         assert!(help.contains("[64KiB]") && help.contains("[5s]"));

@@ -9,7 +9,7 @@ use super::endpoint::Role;
 use super::error::{ConfigError, Mistake};
 use super::flags::RunArgs;
 use super::names::Names;
-use super::plan::{Cores, Plan, Sink, Source, Target};
+use super::plan::{Cores, Listen, Plan, Sink, Source, Target};
 use super::sink::sink;
 use super::source::source;
 use super::values::{duration, size};
@@ -107,7 +107,9 @@ fn words<'a>(typed: &'a [String], default: &'static str, role: Role) -> impl Ite
 
 /// Port 0 is another port each time.
 fn refuse_same_address(typed: Word<'_>, source: &Source, others: &[Source]) -> Result<(), ConfigError> {
-    let same = |other: &Source| other.listen == source.listen && source.listen.port != 0;
+    let same = |other: &Source| {
+        other.listen == source.listen && !matches!(&source.listen, Listen::Tcp(at) if at.port == 0)
+    };
     if others.iter().any(same) {
         return Err(typed.wrong(Mistake::new("the same address twice").hint("another source listens there")));
     }

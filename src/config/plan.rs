@@ -6,7 +6,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::framing::Oversize;
+use ipnet::IpNet;
+
+use crate::framing::{Oversize, SourceFraming};
 use crate::message::Framing;
 
 /// Everything that one relay process runs on.
@@ -20,7 +22,7 @@ pub struct Plan {
     pub max_in_flight: usize,
     /// Where messages come from; at least one.
     pub sources: Vec<Source>,
-    /// Where they go; exactly one so far.
+    /// Where they go; at least one.
     pub sinks: Vec<Sink>,
     /// Where the books are written as JSON at the end.
     pub ledger_file: Option<PathBuf>,
@@ -54,54 +56,140 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// One TCP listener.
+/// One place that messages come in at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Unique among the sources; in logs and books.
     pub name: String,
     /// Where it listens.
-    pub listen: HostPort,
+    pub listen: Listen,
     /// How its messages are told apart.
-    pub framing: Framing,
+    pub framing: SourceFraming,
     /// Longest message, in bytes of payload.
     pub max_message: usize,
     /// What happens to a longer one.
     pub oversize: Oversize,
+    /// Indices of the sinks that each of its messages goes to, ascending; at least one.
+    pub to: Vec<usize>,
+    /// What happens to a message for which there is no room.
+    pub overflow: Overflow,
+    /// `SO_RCVBUF` of its connections, or of its datagram socket, in bytes; `None` leaves the system's own.
+    pub receive_buffer: Option<usize>,
+    /// Whom it takes messages from; empty: everyone. Always empty for a socket file.
+    pub allow: Vec<IpNet>,
     /// Connections held at once, over all reactors; more wait in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections of one client address held at once, over all reactors; more are refused. `None`: no limit.
+    pub max_connections_per_client: Option<usize>,
+    /// A connection that was silent for so long is closed. `None`: never.
+    pub idle_timeout: Option<Duration>,
     /// Whether a drain sends FIN to a sender that is not quiet, so that it stops by itself.
     pub half_close: bool,
     /// How long a drain reads on from a sender that goes on sending; at most half of the drain's own time.
     pub linger: Duration,
-    /// `SO_RCVBUF` of its connections in bytes; `None` leaves the system's automatic sizing.
-    pub receive_buffer: Option<usize>,
 }
 
-/// One sink.
+/// Where a source listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// TCP connections.
+    Tcp(HostPort),
+    /// UDP datagrams.
+    Udp(HostPort),
+    /// Connections to a unix socket (`SOCK_STREAM`, unix(7)).
+    Unix(SocketFile),
+    /// Datagrams to a unix socket (`SOCK_DGRAM`, unix(7)).
+    Unixgram(SocketFile),
+}
+
+/// A unix socket that a source makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Where it is made.
+    pub path: PathBuf,
+    /// Its permissions (chmod(2)), e.g. 0o660; `None` leaves them to the umask.
+    pub mode: Option<u32>,
+}
+
+/// What happens to a message for which there is no room within `max_in_flight`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// It stays with its sender, which feels it; the kernel drops datagrams then, and counts them.
+    Block,
+    /// It is received, thrown away, and counted as failed.
+    DropNewest,
+}
+
+/// One sink: a pool of endpoints of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sink {
     /// Unique among the sinks; in logs and books.
     pub name: String,
     /// Where the messages go.
     pub target: Target,
-    /// How they are framed; `None` frames each as its source does.
+    /// How they are framed; `None` frames each as its source does, and what came as a datagram as a line. Always given where each
+    /// message leaves in a datagram of its own.
     pub framing: Option<Framing>,
     /// What makes a message delivered.
     pub confirm: Confirm,
-    /// Links per reactor; 1 unless the target is TCP.
+    /// Links to each endpoint, per reactor; 1 for files, datagrams and hashing.
     pub connections: usize,
+    /// Which endpoint a message goes to.
+    pub balance: Balance,
 }
 
-/// Where a sink sends.
+/// Where a sink sends. Lists have at least one endpoint, none of them twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A TCP connection.
-    Tcp(HostPort),
+    /// TCP connections.
+    Tcp(Vec<HostPort>),
+    /// UDP datagrams, a message each.
+    Udp(Vec<HostPort>),
+    /// Connections to unix sockets (`SOCK_STREAM`).
+    Unix(Vec<PathBuf>),
+    /// Datagrams to unix sockets (`SOCK_DGRAM`), a message each.
+    Unixgram(Vec<PathBuf>),
     /// This process's standard output.
     Stdout,
     /// A regular file, appended to; created if missing.
     File(PathBuf),
 }
+
+/// Which endpoint of its sink a message goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// A source link keeps to the link that was least loaded when it opened; one whose endpoint is down uses the next.
+    Spread,
+    /// The first that is healthy, in the order given.
+    Failover,
+    /// By a key of the message; an endpoint that is lost moves only its own share.
+    Hash(Key),
+    /// To each; settled when all have settled it, by the worst outcome.
+    Copy,
+}
+
+/// What of a message decides where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// All of it.
+    Message,
+    /// What stands before the first such byte; all of it where there is none.
+    Until(u8),
+    /// What the first group of a pattern matches, or the whole pattern if it has no group; all of it where it does not match.
+    Pattern(Pattern),
+}
+
+/// A regular expression over bytes; equal to another if it is written the same.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex::bytes::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// What makes a message delivered (README, "Delivered means confirmed").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,13 +200,33 @@ pub enum Confirm {
     Acked,
 }
 
+impl fmt::Display for Listen {
+    /// As it is typed after `--from`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(at) => write!(f, "tcp://{at}"),
+            Listen::Udp(at) => write!(f, "udp://{at}"),
+            Listen::Unix(file) => write!(f, "unix:{}", file.path.display()),
+            Listen::Unixgram(file) => write!(f, "unixgram:{}", file.path.display()),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     /// As it is typed after `--to`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Tcp(to) => write!(f, "tcp://{to}"),
+            Target::Tcp(to) => write!(f, "tcp://{}", listed(to)),
+            Target::Udp(to) => write!(f, "udp://{}", listed(to)),
+            Target::Unix(to) => write!(f, "unix:{}", listed(to.iter().map(|path| path.display()))),
+            Target::Unixgram(to) => write!(f, "unixgram:{}", listed(to.iter().map(|path| path.display()))),
             Target::Stdout => f.write_str("stdout"),
             Target::File(path) => write!(f, "file:{}", path.display()),
         }
     }
+}
+
+fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(",")
 }

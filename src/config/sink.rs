@@ -13,7 +13,7 @@ use super::endpoint::{Endpoint, Role, Scheme};
 use super::error::{ConfigError, Mistake};
 use super::names::Names;
 use super::params::Params;
-use super::plan::{Confirm, Sink, Target};
+use super::plan::{Balance, Confirm, Sink, Target};
 use super::values::{confirm, confirm_locally, count, framing};
 use super::word::Word;
 use crate::limits::SINK_CONNECTIONS_MAX;
@@ -37,7 +37,8 @@ fn tcp(endpoint: Endpoint<'_>, names: &mut Names) -> Result<Sink, ConfigError> {
     let connections = params.get("connections", |text| count(text, 1..=SINK_CONNECTIONS_MAX))?;
     Ok(Sink {
         name: names.choose(&params, &address.to_string())?,
-        target: Target::Tcp(address),
+        target: Target::Tcp(vec![address]),
+        balance: Balance::Spread,
         framing: params.get("framing", framing)?,
         confirm: params.get("confirm", confirm)?.unwrap_or(Confirm::Acked),
         connections: connections.unwrap_or(1),
@@ -73,6 +74,7 @@ fn local(
         framing: params.get("framing", framing)?,
         confirm: params.get("confirm", confirm_locally)?.unwrap_or(Confirm::Written),
         connections: 1,
+        balance: Balance::Spread,
     })
 }
 

@@ -9,10 +9,10 @@ use super::endpoint::{Endpoint, Role};
 use super::error::{ConfigError, Mistake};
 use super::names::Names;
 use super::params::Params;
-use super::plan::{HostPort, Source};
+use super::plan::{HostPort, Listen, Overflow, Source};
 use super::values::{Size, count, duration, framing, half_close, oversize, size};
 use super::word::Word;
-use crate::framing::Oversize;
+use crate::framing::{Oversize, SourceFraming};
 use crate::limits::{
     DRAIN_TIMEOUT_MAX, LINGER_DEFAULT, MAX_CONNECTIONS_DEFAULT, MAX_CONNECTIONS_MAX, MAX_MESSAGE_DEFAULT,
     MAX_MESSAGE_MAX, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN,
@@ -53,8 +53,13 @@ fn with_params(
     let max_connections = params.get("max_connections", |text| count(text, 1..=MAX_CONNECTIONS_MAX))?;
     Ok(Source {
         name: names.choose(params, &format!("tcp-{}", listen.port))?,
-        listen,
-        framing: params.get("framing", framing)?.unwrap_or(Framing::Line),
+        listen: Listen::Tcp(listen),
+        framing: SourceFraming::Always(params.get("framing", framing)?.unwrap_or(Framing::Line)),
+        to: vec![0],
+        overflow: Overflow::Block,
+        allow: Vec::new(),
+        max_connections_per_client: None,
+        idle_timeout: None,
         max_message: max_message.unwrap_or(MAX_MESSAGE_DEFAULT),
         oversize: params.get("oversize", oversize)?.unwrap_or(Oversize::Truncate),
         max_connections: max_connections.unwrap_or(MAX_CONNECTIONS_DEFAULT),

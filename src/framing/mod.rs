@@ -40,6 +40,21 @@ pub enum Oversize {
     Close,
 }
 
+/// How a source's messages are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceFraming {
+    /// For each connection by its first byte: a digit means octet counts, anything else lines, as syslog receivers do.
+    Auto,
+    /// Always so.
+    Always(Framing),
+}
+
+impl From<Framing> for SourceFraming {
+    fn from(framing: Framing) -> SourceFraming {
+        SourceFraming::Always(framing)
+    }
+}
+
 /// How long a message may be, and what happens to a longer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -106,11 +121,11 @@ enum Format {
 
 impl Framer {
     /// A framer at the beginning of a link.
-    pub fn new(framing: Framing, bounds: Bounds) -> Framer {
+    pub fn new(framing: impl Into<SourceFraming>, bounds: Bounds) -> Framer {
         debug_assert!(bounds.max_message >= 1, "a message has at least one byte");
-        let format = match framing {
-            Framing::Line => Format::Line(line::LineFramer::new(bounds)),
-            Framing::Octet => Format::Octet(octet::OctetFramer::new(bounds)),
+        let format = match framing.into() {
+            SourceFraming::Always(Framing::Octet) => Format::Octet(octet::OctetFramer::new(bounds)),
+            _ => Format::Line(line::LineFramer::new(bounds)),
         };
         Framer { format, spent: None }
     }

@@ -22,6 +22,7 @@ pub fn reframe(run: Run, to: Framing) -> Run {
     let body = match to {
         Framing::Line => to_lines(&run),
         Framing::Octet => to_octets(&run),
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     };
     Run { head: Bytes::new(), body, messages: run.messages, framing: to }
 }

@@ -78,6 +78,7 @@ fn encode(framing: Framing, payloads: &[Vec<u8>]) -> Vec<u8> {
     let encoded = payloads.iter().map(|payload| match framing {
         Framing::Line => [payload, &b"\n"[..]].concat(),
         Framing::Octet => [format!("{} ", payload.len()).as_bytes(), payload].concat(),
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     });
     encoded.collect::<Vec<_>>().concat()
 }
@@ -165,6 +166,7 @@ fn read_by_the_book(framing: Framing, bounds: Bounds, input: &[u8]) -> Outcome {
     match framing {
         Framing::Line => read_lines(bounds, input),
         Framing::Octet => read_octets(bounds, input),
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     }
 }
 

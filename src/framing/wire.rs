@@ -28,6 +28,7 @@ pub fn whole_prefix(run: &Run, bytes: usize) -> Whole {
     match run.framing {
         Framing::Line => whole_lines(run, bytes),
         Framing::Octet => whole_frames(run, bytes),
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     }
 }
 
@@ -71,6 +72,7 @@ pub(super) fn frames(run: &Run) -> impl Iterator<Item = Frame> {
         let frame = match run.framing {
             Framing::Line => line_at(run, at),
             Framing::Octet => octet_at(run, at),
+            Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
         }?;
         debug_assert!(at < frame.end && frame.end > run.head.len() && frame.end <= run.wire_len());
         at = frame.end;

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::placement::{self, PlacementError};
 use super::report::LedgerFile;
-use crate::config::plan::{Plan, Sink, Source, Target};
+use crate::config::plan::{Listen, Plan, Sink, Source, Target};
 use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
 use crate::ring::{SetupError, Support};
 use crate::socket::address::{self, AddressError};
@@ -196,7 +196,8 @@ fn open_listeners(
     listening: &mut Vec<SocketAddr>,
 ) -> Result<Vec<Vec<OwnedFd>>, StartError> {
     let mut by_reactor: Vec<Vec<OwnedFd>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
-    for address in address::resolve(&source.listen)? {
+    let Listen::Tcp(at) = &source.listen else { unreachable!("no such source yet") };
+    for address in address::resolve(at)? {
         let sockets = address::listen(address, reactors, source.receive_buffer)?;
         let bound = SockRef::from(&sockets[0]).local_addr()?.as_socket();
         listening.push(bound.unwrap_or(address));
@@ -207,7 +208,8 @@ fn open_listeners(
 
 fn open_outlet(sink: &Sink, reactors: usize) -> Result<Outlet, StartError> {
     let file = match &sink.target {
-        Target::Tcp(to) => return Ok(Outlet::Tcp(address::resolve(to)?)),
+        Target::Tcp(to) => return Ok(Outlet::Tcp(address::resolve(&to[0])?)),
+        Target::Udp(_) | Target::Unix(_) | Target::Unixgram(_) => unreachable!("no such sink yet"),
         Target::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
         Target::File(path) => open_file(path)?.into(),
     };

@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::plan::{Confirm, Cores, HostPort, Plan, Sink, Source, Target};
+use crate::config::plan::{Balance, Confirm, Cores, HostPort, Listen, Overflow, Plan, Sink, Source, Target};
 use crate::config::{RunArgs, cores};
-use crate::framing::Oversize;
+use crate::framing::{Oversize, SourceFraming};
 use crate::message::Framing;
 
 fn plan(args: &RunArgs) -> Plan {
@@ -31,8 +31,13 @@ fn at(host: &str, port: u16) -> HostPort {
 fn usual_source(name: &str, listen: HostPort) -> Source {
     Source {
         name: name.to_owned(),
-        listen,
-        framing: Framing::Line,
+        listen: Listen::Tcp(listen),
+        framing: SourceFraming::Always(Framing::Line),
+        to: vec![0],
+        overflow: Overflow::Block,
+        allow: Vec::new(),
+        max_connections_per_client: None,
+        idle_timeout: None,
         max_message: 65_536,
         oversize: Oversize::Truncate,
         max_connections: 65_536,
@@ -43,7 +48,7 @@ fn usual_source(name: &str, listen: HostPort) -> Source {
 }
 
 fn usual_sink(name: &str, target: Target, confirm: Confirm) -> Sink {
-    Sink { name: name.to_owned(), target, framing: None, confirm, connections: 1 }
+    Sink { name: name.to_owned(), target, framing: None, confirm, connections: 1, balance: Balance::Spread }
 }
 
 fn usual_file(name: &str, path: &str) -> Sink {
@@ -81,7 +86,7 @@ fn everything_typed_is_in_the_plan() {
         ledger: Some(PathBuf::from("books.json")),
     };
     let input = Source {
-        framing: Framing::Octet,
+        framing: SourceFraming::Always(Framing::Octet),
         max_message: 8_000,
         oversize: Oversize::Close,
         max_connections: 7,
@@ -93,7 +98,7 @@ fn everything_typed_is_in_the_plan() {
     let output = Sink {
         framing: Some(Framing::Line),
         connections: 4,
-        ..usual_sink("out", Target::Tcp(at("relay.example", 514)), Confirm::Written)
+        ..usual_sink("out", Target::Tcp(vec![at("relay.example", 514)]), Confirm::Written)
     };
     let expected = Plan {
         cores: Cores::List(vec![0, 3]),
@@ -115,11 +120,11 @@ fn a_linger_leaves_half_of_the_drain_to_deliver_in() {
 
 #[test]
 fn a_tcp_sink_is_acked_and_framed_as_its_source_unless_told_otherwise() {
-    let expected = usual_sink("10.0.0.5:514", Target::Tcp(at("10.0.0.5", 514)), Confirm::Acked);
+    let expected = usual_sink("10.0.0.5:514", Target::Tcp(vec![at("10.0.0.5", 514)]), Confirm::Acked);
     assert_eq!(sink("tcp://10.0.0.5:514"), expected);
     assert_eq!(sink("TCP://10.0.0.5:514/"), expected);
     assert_eq!(sink("tcp://10.0.0.5:514?"), expected);
-    let six = usual_sink("[::1]:514", Target::Tcp(at("::1", 514)), Confirm::Acked);
+    let six = usual_sink("[::1]:514", Target::Tcp(vec![at("::1", 514)]), Confirm::Acked);
     assert_eq!(sink("tcp://[::1]:514"), six);
 }
 

@@ -69,6 +69,7 @@ fn framed(run: u32, size: usize, framing: Framing) -> (Vec<u8>, usize) {
             let count = format!("{size} ");
             ([count.as_bytes(), &payload].concat(), count.len())
         }
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     }
 }
 

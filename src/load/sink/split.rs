@@ -16,6 +16,7 @@ pub(super) fn split(framing: Framing, bytes: &[u8], each: impl FnMut(&[u8])) -> 
     match framing {
         Framing::Line => Ok(lines(bytes, each)),
         Framing::Octet => counted(bytes, each),
+        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
     }
 }
 

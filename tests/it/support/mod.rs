@@ -23,6 +23,9 @@ pub fn name_of(framing: Framing) -> &'static str {
     match framing {
         Framing::Line => "line",
         Framing::Octet => "octet",
+        Framing::U32 => "u32",
+        Framing::Nul => "nul",
+        Framing::Datagram => "datagram",
     }
 }
 

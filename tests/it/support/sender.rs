@@ -41,6 +41,7 @@ impl Series {
         match self.framing {
             Framing::Line => [&payload[..], b"\n"].concat(),
             Framing::Octet => [format!("{} ", self.size).as_bytes(), &payload].concat(),
+            Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
         }
     }
 
