@@ -10,6 +10,7 @@
 //! - [`route`]: which sink link a source link's messages go to
 //! - [`config`]: what the user wrote, turned into what the program uses
 //! - [`ring`]: a small safe layer over io_uring
+//! - [`kernel`]: what a reactor asks of the kernel, real or simulated
 //! - [`ledger`]: a reactor's books, and the figures that the other threads see
 //! - [`framing`]: bytes in, runs of whole messages out
 //! - [`lifecycle`]: a reactor's stages, as a table
@@ -19,6 +20,7 @@
 pub mod cli;
 pub mod config;
 pub mod framing;
+pub mod kernel;
 pub mod ledger;
 pub mod lifecycle;
 pub mod limits;

@@ -46,15 +46,23 @@ const _: () = assert!(MAX_MESSAGE_DEFAULT <= MAX_IN_FLIGHT_MIN / 2);
 const _: () =
     assert!(MAX_IN_FLIGHT_MIN <= MAX_IN_FLIGHT_DEFAULT && MAX_IN_FLIGHT_DEFAULT <= MAX_IN_FLIGHT_MAX);
 
-/// One receive buffer, in bytes. Large reads are most of what makes bulk traffic cheap; a lone short message is copied out
-/// so that it does not hold one (`COPY_BELOW`).
-pub const BUFFER_SIZE: usize = 64 * 1024;
+/// One receive buffer, in bytes: a page more than the largest datagram, which is preceded by what the kernel tells of it. Large
+/// reads are most of what makes bulk traffic cheap; a lone short message is copied out so that it does not hold one
+/// (`COPY_BELOW`).
+pub const BUFFER_SIZE: usize = DATAGRAM_MAX + 4 * 1024;
+/// Longest datagram that is received whole, in bytes; UDP carries a little less (RFC 768).
+pub const DATAGRAM_MAX: usize = 64 * 1024;
 /// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two.
 pub const BUFFERS_OFFERED_MAX: usize = 64;
 /// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
 pub const BUFFERS_MAX: usize = 32_768 - 1;
 /// Buffers that one link may take before another that waits for some has its turn.
 pub const BUFFERS_A_TURN: usize = 4;
+/// The same of a socket for datagrams, which takes one for each, however short.
+pub const DATAGRAMS_A_TURN: usize = 64;
+/// Part of `max_in_flight` that is kept for reading what is thrown away then, where a source drops what it has no room for; an
+/// eighth, and at least a few buffers.
+pub const DROP_RESERVE_MIN: usize = 7 * BUFFER_SIZE;
 /// What is received in fewer bytes is copied, and its buffer returned at once: an eighth of a buffer bounds the memory that
 /// short messages can pin to eight times their size.
 pub const COPY_BELOW: usize = BUFFER_SIZE / 8;
@@ -86,6 +94,7 @@ const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
 const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);
 const _: () = assert!(GATHER_PIECES <= 1024);
+const _: () = assert!(DATAGRAMS_AT_ONCE <= SUBMISSION_ENTRIES as usize);
 
 /// First wait before a sink link connects again; doubles, with full jitter.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(10);
@@ -101,6 +110,12 @@ pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);
 pub const CONFIRM_WAIT_MIN_DRAINING: Duration = Duration::from_micros(50);
 /// Longest wait between two such looks; delayed acknowledgements take 40 ms at least (TCP_DELACK_MIN).
 pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(10);
+/// How long a link uses another endpoint at least before it tries a better one again: what comes and goes is not followed.
+pub const RETURN_AFTER: Duration = Duration::from_secs(1);
+/// How long a link that goes back to a better endpoint waits for what it sent to the other to be confirmed.
+pub const RETURN_GRACE: Duration = Duration::from_secs(1);
+/// Datagrams of one link that are handed to the kernel at once, in one chain: a failure sends those behind it again.
+pub const DATAGRAMS_AT_ONCE: usize = 64;
 /// How long a sink that sent FIN may take to acknowledge what was sent before that.
 pub const PEER_CLOSE_GRACE: Duration = Duration::from_millis(200);
 /// A sink connection that lasted so long counts as proven even if it delivered nothing: the next attempt is made at once.
@@ -122,6 +137,8 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub const ACCEPT_RETRY_DRAINING: Duration = Duration::from_millis(5);
 /// Descriptors that are free before accepting goes on after the limit was reached, so that it does not pause again at once.
 pub const DESCRIPTOR_RESERVE: u64 = 8;
+/// Into how many looks `idle_timeout` is divided at most: links that fall silent one after another are looked at together.
+pub const IDLE_LOOKS: u32 = 16;
 /// A listener that pauses again and again says so this often at most.
 pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
 /// A link that has been silent for this long, and for two round trips, holds nothing that is under way.

@@ -7,11 +7,11 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use super::Reactor;
-use crate::ring::{Completion, Event};
+use crate::kernel::{CompletionOf, Event, Kernel};
 
-/// Who asked for an operation. Links are named by their key, which stays theirs until their last completion.
+/// Who asked for an operation of the kernel. Links are named by their key, which stays theirs until their last completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub enum Owner {
     /// The reactor itself: the bell that the coordinator rings.
     Bell,
     /// A listener.
@@ -27,34 +27,38 @@ impl Owner {
         Owner::Listener(u32::try_from(key).expect("fewer listeners than 2^32"))
     }
 
+    pub(super) fn sink(lane: usize) -> Owner {
+        Owner::Sink(u32::try_from(lane).expect("limits keep the number of sink links small"))
+    }
+
     pub(super) fn source(key: usize) -> Owner {
         Owner::Source(u32::try_from(key).expect("fewer links than 2^32"))
     }
 }
 
-impl Reactor {
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Acts on everything that was reaped, in the order in which it happened.
     pub(super) fn dispatch(&mut self, now: Instant) {
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             match completion.owner {
-                Owner::Bell => self.on_bell(&completion.event),
+                Owner::Bell => self.on_bell(matches!(completion.event, Event::Woken(_))),
                 Owner::Listener(key) => self.on_listener(key as usize, completion, now),
                 Owner::Source(key) => self.on_source(key as usize, completion, now),
-                Owner::Sink(lane) => self.lanes[lane as usize].link.handle(&mut self.ring, completion, now),
+                Owner::Sink(lane) => self.lanes[lane as usize].link.handle(&mut self.kernel, completion, now),
             }
         }
         self.completions = completions;
     }
 
     /// What is asked is read in every turn; the bell only makes sure that there is one.
-    fn on_bell(&mut self, event: &Event) {
-        if matches!(event, Event::Woken(_)) {
-            self.ring.wake(Owner::Bell, &self.bell);
+    fn on_bell(&mut self, rang: bool) {
+        if rang {
+            self.kernel.wake(Owner::Bell, &self.bell);
         }
     }
 
-    fn on_listener(&mut self, key: usize, completion: Completion<Owner>, now: Instant) {
+    fn on_listener(&mut self, key: usize, completion: CompletionOf<K>, now: Instant) {
         if matches!(completion.event, Event::Canceled) {
             return;
         }
@@ -69,7 +73,7 @@ impl Reactor {
         }
     }
 
-    fn on_source(&mut self, key: usize, completion: Completion<Owner>, now: Instant) {
+    fn on_source(&mut self, key: usize, completion: CompletionOf<K>, now: Instant) {
         if matches!(completion.event, Event::Canceled) {
             return;
         }
@@ -78,6 +82,7 @@ impl Reactor {
         }
         match completion.event {
             Event::Received(lease) => self.received(key, lease, now),
+            Event::Datagram(datagram) => self.datagram(key, datagram, now),
             Event::EndOfStream => self.ended(key, now),
             Event::ReceiveFailed(Errno::ENOBUFS | Errno::ECANCELED | Errno::EINTR) => {}
             Event::ReceiveFailed(errno) => self.failed(key, errno),

@@ -8,24 +8,24 @@ use std::time::Instant;
 use super::dispatch::Owner;
 use super::turn::SOON;
 use super::{Phase, Reactor};
+use crate::kernel::{Accepted, Input, Kernel, Medium};
 use crate::lifecycle::{Event, Stage};
 use crate::limits::{ACCEPT_RETRY_DRAINING, QUIET, QUIET_AFTER_FIN};
-use crate::socket::listener::Accepted;
-use crate::socket::source::{Input, Intake};
+use crate::socket::source::Intake;
 
-impl Reactor {
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Does what the coordinator asks, once.
     pub(super) fn obey(&mut self, now: Instant) {
         match self.control.asked() {
             Phase::Run => {}
             Phase::Drain => self.on(Event::DrainAsked, |reactor| reactor.begin_sealing(now)),
             Phase::Expire => self.on(Event::TimeUp, |reactor| reactor.begin_expiring(now)),
-            Phase::Halt => self.on(Event::HaltAsked, Reactor::close_sinks),
+            Phase::Halt => self.on(Event::HaltAsked, |reactor| reactor.close_sinks(now)),
         }
     }
 
     /// Goes to the stage that follows, and begins it.
-    fn on(&mut self, event: Event, begin: impl FnOnce(&mut Reactor)) {
+    fn on(&mut self, event: Event, begin: impl FnOnce(&mut Self)) {
         let next = self.stage.after(event);
         if next != self.stage {
             self.stage = next;
@@ -46,7 +46,7 @@ impl Reactor {
     /// Time is up: nothing more is delivered, and everything that our kernel acknowledged is counted.
     fn begin_expiring(&mut self, now: Instant) {
         self.note_unsettled(now);
-        self.lanes.iter_mut().for_each(|lane| lane.link.give_up(&mut self.ring, now));
+        self.lanes.iter_mut().for_each(|lane| lane.link.give_up(&mut self.kernel, now));
         self.seal_listeners();
         self.waiting.clear();
         for key in self.link_keys() {
@@ -58,7 +58,7 @@ impl Reactor {
 
     fn seal_listeners(&mut self) {
         for (key, listener) in &mut self.listeners {
-            listener.seal(&mut self.ring, Owner::listener(key));
+            listener.seal(&mut self.kernel, Owner::listener(key));
         }
     }
 
@@ -70,6 +70,7 @@ impl Reactor {
     fn seal_link(&mut self, key: usize, now: Instant) {
         let link = &self.links[key];
         match link.intake {
+            Intake::Open if link.medium().is_datagrams() => self.freeze(key, now),
             Intake::Open if link.is_quiet(QUIET, now) => self.freeze(key, now),
             Intake::Open | Intake::Waiting => self.linger(key, now),
             Intake::Lingering { .. } | Intake::Frozen | Intake::Emptying | Intake::Ending => {}
@@ -93,18 +94,21 @@ impl Reactor {
     /// From here on our kernel acknowledges nothing more on this link; what it has is read as soon as its receive is over.
     pub(super) fn freeze(&mut self, key: usize, now: Instant) {
         let link = &mut self.links[key];
-        link.freeze(&mut self.ring, Owner::source(key));
+        if link.medium() == Medium::Udp {
+            // What is dropped from here on was never taken.
+            self.ledger.note_kernel_drops(link.source, u64::from(link.count_drops(None)));
+        }
+        link.freeze(&mut self.kernel, Owner::source(key));
         if !link.is_armed() {
             self.empty(key, now);
         }
     }
 
-    /// The drain's steps on the way in, as far as they can be done now.
+    /// The drain's steps on the way in, as far as they can be done now. A link that was silent for too long takes the same ones.
     pub(super) fn seal(&mut self, now: Instant) {
-        if !matches!(self.stage, Stage::Sealing | Stage::Expiring) {
-            return;
+        if matches!(self.stage, Stage::Sealing | Stage::Expiring) {
+            self.accept_the_rest(now);
         }
-        self.accept_the_rest(now);
         self.look_at_lingering(now);
         self.empty_frozen(now);
     }
@@ -163,20 +167,36 @@ impl Reactor {
     pub(super) fn empty(&mut self, key: usize, now: Instant) {
         self.links[key].intake = Intake::Emptying;
         while self.links[key].intake == Intake::Emptying {
-            let link = &self.links[key];
-            let input = if self.has_room(link.lane) { link.receive(&mut self.ring) } else { Input::NoBuffer };
-            match input {
-                Input::Data(lease) => self.received(key, lease, now),
-                Input::End => self.ended(key, now),
-                Input::Failed(errno) => self.failed(key, errno),
-                Input::Empty => self.seal_emptied(key),
-                Input::NoBuffer => return self.emptying.push_back(key),
+            if !self.has_room(key) || !self.read_frozen(key, now) {
+                return self.emptying.push_back(key);
             }
         }
         self.remove(key);
     }
 
-    fn seal_emptied(&mut self, key: usize) {
+    /// Takes what one plain receive gives. False if there was no buffer for it.
+    fn read_frozen(&mut self, key: usize, now: Instant) -> bool {
+        let link = &self.links[key];
+        if link.medium().is_datagrams() {
+            match link.receive_datagram_now(&mut self.kernel) {
+                Input::Data(datagram) => self.datagram(key, datagram, now),
+                Input::Failed(errno) => self.failed(key, errno),
+                Input::Empty | Input::End => self.seal_emptied(key),
+                Input::NoBuffer => return false,
+            }
+        } else {
+            match link.receive_now(&mut self.kernel) {
+                Input::Data(lease) => self.received(key, lease, now),
+                Input::End => self.ended(key, now),
+                Input::Failed(errno) => self.failed(key, errno),
+                Input::Empty => self.seal_emptied(key),
+                Input::NoBuffer => return false,
+            }
+        }
+        true
+    }
+
+    pub(super) fn seal_emptied(&mut self, key: usize) {
         let link = &mut self.links[key];
         if !link.framer.is_at_boundary() {
             self.ledger.tear(link.source);
@@ -187,12 +207,13 @@ impl Reactor {
 
     /// When the drain has something to do by itself.
     pub(super) fn drain_deadline(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Sealing | Stage::Expiring => {
-                [self.next_look, self.accept_again].into_iter().flatten().min()
+        let accept_again = match self.stage {
+            Stage::Sealing | Stage::Expiring => self.accept_again,
+            Stage::Running | Stage::Sealed | Stage::Drained | Stage::Expired | Stage::Closing | Stage::Halted => {
+                None
             }
-            _ => None,
-        }
+        };
+        [self.next_look, accept_again].into_iter().flatten().min()
     }
 
     /// Goes on to the next stage when this one is over.
@@ -208,7 +229,7 @@ impl Reactor {
         }
     }
 
-    fn close_sinks(&mut self) {
-        self.lanes.iter_mut().for_each(|lane| lane.link.close(&mut self.ring));
+    fn close_sinks(&mut self, now: Instant) {
+        self.lanes.iter_mut().for_each(|lane| lane.link.close(&mut self.kernel, now));
     }
 }

@@ -1,8 +1,11 @@
-//! The way in: connections, their bytes, and the messages in them, up to the queue of a sink link.
+//! The way in: connections and datagrams, and the messages in them, up to the queues of sink links.
 //!
-//! Lives here: accept, frame, admit, route, offer, and the end of a source link. Never here: sealing (`drain`), or what sinks do.
+//! Lives here: accept, frame, and the end of a source link. Never here: whom it goes to (`routes`), sealing (`drain`), or what
+//! sinks do.
 
-use std::os::fd::OwnedFd;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -10,24 +13,29 @@ use nix::errno::Errno;
 use tracing::{debug, warn};
 
 use super::dispatch::Owner;
-use super::{Lane, Reactor};
-use crate::framing::{Bounds, Framer, FramingError, reframe};
-use crate::ledger::{Outcome, Way};
+use super::{Reactor, SourceOf};
+use crate::config::plan::{Overflow, Source};
+use crate::framing::{Bounds, Framer, FramingError};
+use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, RUN_OVERHEAD};
-use crate::message::Run;
-use crate::ring::Lease;
-use crate::route::least_loaded;
-use crate::socket::listener::is_shortage;
+use crate::limits::{
+    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, DATAGRAMS_A_TURN, IDLE_LOOKS,
+};
+use crate::socket::descriptors::is_shortage;
+use crate::socket::listener::Notice;
 use crate::socket::source::{Intake, SourceLink};
 
-impl Reactor {
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// A new connection: received from at once if its source has a free seat, otherwise when one is free.
-    pub(super) fn accepted(&mut self, listener: usize, connection: OwnedFd, now: Instant) {
-        let source = self.listeners[listener].source;
-        let key = self.open_link(source, connection, now);
+    pub(super) fn accepted(&mut self, listener: usize, connection: K::Socket, now: Instant) {
+        let (source, medium) = (self.listeners[listener].source, self.listeners[listener].medium());
+        let Ok(client) = self.admit_client(source, &connection) else {
+            return self.refuse_client(source, &connection, now);
+        };
+        let key = self.open_link(source, connection, medium, now);
+        self.links[key].client = client;
         match self.stage {
-            Stage::Running if self.sources[source].seats.take() => self.seat(key),
+            Stage::Running if self.sources[source].seats.take() => self.seat(key, now),
             Stage::Running => {
                 self.waiting.push_back(key);
                 self.pause(listener, "max_connections is reached", now);
@@ -40,18 +48,87 @@ impl Reactor {
         }
     }
 
-    fn open_link(&mut self, source: usize, connection: OwnedFd, now: Instant) -> usize {
-        let lane = least_loaded(self.lanes.iter().map(|lane| lane.load)).expect("a plan has a sink");
-        self.lanes[lane].load += 1;
-        let plan = &self.sources[source].plan;
-        let bounds = Bounds { max_message: plan.max_message, oversize: plan.oversize };
-        self.links.insert(SourceLink::new(source, lane, connection, Framer::new(plan.framing, bounds), now))
+    /// Whether a client may connect, and who it is where connections are counted by client.
+    fn admit_client(&self, source: usize, connection: &K::Socket) -> Result<Option<IpAddr>, ()> {
+        let source = &self.sources[source];
+        if source.plan.allow.is_empty() && !source.seats.tells_clients_apart() {
+            return Ok(None);
+        }
+        // Nobody knows who it was that is gone already.
+        let client = connection.peer().filter(|client| is_allowed(&source.plan, *client)).ok_or(())?;
+        match source.seats.tells_clients_apart() {
+            false => Ok(None),
+            true => source.seats.admit(client).then_some(Some(client)).ok_or(()),
+        }
     }
 
-    fn seat(&mut self, key: usize) {
+    fn refuse_client(&mut self, source: usize, connection: &K::Socket, now: Instant) {
+        // It fails only where nothing is connected any more.
+        let _ = connection.reset_on_close();
+        self.ledger.refuse(source, 1);
+        self.announce_refusal(source, connection.peer(), now);
+    }
+
+    fn announce_refusal(&self, source: usize, client: Option<IpAddr>, now: Instant) {
+        let SourceOf { plan, seats } = &self.sources[source];
+        if seats.announces(Notice::Refusal, now) {
+            let (source, client) = (&plan.name, client.map(|client| client.to_string()));
+            warn!(source, client, "refused: not in `allow`, or over `max_connections_per_client`");
+        }
+    }
+
+    /// A link on which nothing is received yet.
+    pub(super) fn open_link(
+        &mut self,
+        source: usize,
+        socket: K::Socket,
+        medium: Medium,
+        now: Instant,
+    ) -> usize {
+        let route = Rc::new(self.open_route(source));
+        let plan = &self.sources[source].plan;
+        let bounds = Bounds { max_message: plan.max_message, oversize: plan.oversize };
+        let framer = Framer::new(plan.framing, bounds);
+        self.links.insert(SourceLink::new(source, route, socket, medium, framer, now))
+    }
+
+    fn seat(&mut self, key: usize, now: Instant) {
         let link = &mut self.links[key];
-        (link.seated, link.intake) = (true, Intake::Open);
+        link.seated = true;
+        let idle_timeout = self.sources[link.source].plan.idle_timeout;
+        self.begin_receiving(key);
+        if let Some(timeout) = idle_timeout {
+            let look = now + timeout;
+            self.next_idle = Some(self.next_idle.map_or(look, |next| next.min(look)));
+        }
+    }
+
+    /// Whatever comes is taken in from here on.
+    pub(super) fn begin_receiving(&mut self, key: usize) {
+        self.links[key].intake = Intake::Open;
         self.parked.push_back(key);
+    }
+
+    /// Parts with the links that were silent for too long, as a drain does.
+    pub(super) fn close_idle(&mut self, now: Instant) {
+        if self.stage != Stage::Running || self.next_idle.is_none_or(|at| now < at) {
+            return;
+        }
+        let mut next: Option<Instant> = None;
+        for key in self.link_keys() {
+            let link = &self.links[key];
+            let Some(timeout) = self.sources[link.source].plan.idle_timeout else { continue };
+            // One that is not received from has no say in how long it is silent.
+            let silent_since = if link.is_armed() { link.last_received() } else { now };
+            if link.intake == Intake::Open && silent_since + timeout <= now && link.is_empty() {
+                debug!(peer = ?link.peer(), "closed: silent for idle_timeout");
+                self.linger(key, now);
+            } else if matches!(link.intake, Intake::Open | Intake::Waiting) {
+                let look = (silent_since + timeout).max(now + timeout / IDLE_LOOKS);
+                next = Some(next.map_or(look, |earliest| earliest.min(look)));
+            }
+        }
+        self.next_idle = next;
     }
 
     pub(super) fn not_accepted(&mut self, listener: usize, errno: Errno, now: Instant) {
@@ -66,7 +143,7 @@ impl Reactor {
 
     fn pause(&mut self, listener: usize, why: &str, now: Instant) {
         let (owner, listener) = (Owner::listener(listener), &mut self.listeners[listener]);
-        listener.pause(&mut self.ring, owner, &self.sources[listener.source].seats, now, why);
+        listener.pause(&mut self.kernel, owner, &self.sources[listener.source].seats, now, why);
     }
 
     /// Gives free seats to links that wait, and lets paused listeners go on when nobody waits any more.
@@ -74,7 +151,7 @@ impl Reactor {
         if self.stage != Stage::Running {
             return;
         }
-        self.seat_waiting();
+        self.seat_waiting(now);
         let a_link_went = std::mem::take(&mut self.a_link_went);
         for (key, listener) in &mut self.listeners {
             if let Some(until) = listener.paused_until()
@@ -84,29 +161,29 @@ impl Reactor {
                     self.waiting.iter().any(|&link| self.links[link].source == listener.source);
                 listener.look_again(someone_waits, now);
             }
-            listener.arm(&mut self.ring, Owner::listener(key));
+            listener.arm(&mut self.kernel, Owner::listener(key));
         }
     }
 
-    fn seat_waiting(&mut self) {
+    fn seat_waiting(&mut self, now: Instant) {
         for _ in 0..self.waiting.len() {
             let Some(key) = self.waiting.pop_front() else { break };
             if self.sources[self.links[key].source].seats.take() {
-                self.seat(key);
+                self.seat(key, now);
             } else {
                 self.waiting.push_back(key);
             }
         }
     }
 
-    pub(super) fn received(&mut self, key: usize, lease: Lease, now: Instant) {
+    pub(super) fn received(&mut self, key: usize, lease: K::Lease, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
         if link.intake == Intake::Ending {
             return;
         }
         link.touched(now);
-        let lane = &mut self.lanes[link.lane];
-        let (bytes, occupied) = keep(lease, &mut lane.block);
+        let all = 0..lease.as_ref().len();
+        let (bytes, occupied) = keep(lease, all, &mut self.lanes[link.route.copies_to()].block);
         let framed = link.framer.feed(bytes, &mut self.runs);
         self.offer_runs(key, occupied, now);
         match framed {
@@ -115,40 +192,82 @@ impl Reactor {
         }
     }
 
-    /// Ends the receive of a link that had its turn while others wait, or whose sink link has its share.
-    fn take_turns(&mut self, key: usize) {
-        let others_wait = !(self.hungry.is_empty() && self.parked.is_empty());
-        let had_its_turn = others_wait && self.links[key].taken() >= BUFFERS_A_TURN;
-        if had_its_turn || self.has_its_share(self.links[key].lane) {
-            self.links[key].cancel(&mut self.ring, Owner::source(key));
+    /// All of a datagram is one or more messages; what is none in it spoils no other.
+    pub(super) fn datagram(&mut self, key: usize, datagram: Datagram<K::Lease>, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.touched(now);
+        let source = link.source;
+        if let Some(dropped) = datagram.dropped {
+            let more = link.count_drops(Some(dropped));
+            self.note_drops(source, more, now);
+        }
+        let Datagram { lease, payload, cut, from, .. } = datagram;
+        if from.is_some_and(|from| !is_allowed(&self.sources[source].plan, from)) {
+            self.ledger.refuse(source, 1);
+            self.announce_refusal(source, from, now);
+            return self.take_turns(key);
+        }
+        let link = &mut self.links[key];
+        let (bytes, occupied) = keep(lease, payload, &mut self.lanes[link.route.copies_to()].block);
+        let framed = link.framer.feed_datagram(bytes, cut, &mut self.runs);
+        self.offer_runs(key, occupied, now);
+        match framed {
+            Ok(torn) => (0..u32::from(torn)).for_each(|_| self.ledger.tear(source)),
+            Err(error) => {
+                self.ledger.misframe(source);
+                debug!(?from, reason = error.reason(), %error, "datagram thrown away");
+            }
+        }
+        self.take_turns(key);
+    }
+
+    fn note_drops(&mut self, source: usize, more: u32, now: Instant) {
+        if more == 0 {
+            return;
+        }
+        self.ledger.note_kernel_drops(source, u64::from(more));
+        let SourceOf { plan, seats } = &self.sources[source];
+        if seats.announces(Notice::Drops, now) {
+            let source = &plan.name;
+            warn!(source, more, "the kernel dropped datagrams for want of room: a larger receive_buffer holds more");
         }
     }
 
-    /// Enters the runs that were found into the books, and hands them to the link's sink.
+    /// Ends the receive of a link that had its turn while others wait, or one of whose sink links has its share.
+    fn take_turns(&mut self, key: usize) {
+        let Some(link) = self.links.get(key) else { return };
+        let others_wait = !(self.hungry.is_empty() && self.parked.is_empty());
+        let turn = if link.medium().is_datagrams() { DATAGRAMS_A_TURN } else { BUFFERS_A_TURN };
+        let had_its_turn = others_wait && link.taken() >= turn;
+        if had_its_turn || self.is_held_back(key) {
+            self.links[key].cancel(&mut self.kernel, Owner::source(key));
+        }
+    }
+
+    /// Enters the runs that were found into the books, and hands them to the link's sinks.
     fn offer_runs(&mut self, key: usize, mut occupied: usize, now: Instant) {
         let link = &mut self.links[key];
-        let (lane, tally) = (&mut self.lanes[link.lane], link.framer.take_tally());
-        let way = Way { source: link.source, sink: lane.sink };
+        let (source, tally) = (link.source, link.framer.take_tally());
+        let route = Rc::clone(&link.route);
         if tally.dropped > 0 {
-            self.ledger.admit(way, tally.dropped, 0).settle(Outcome::Failed);
+            self.fail(source, &route, tally.dropped);
         }
         if tally.truncated > 0 {
             debug!(messages = tally.truncated, "truncated to max_message");
         }
-        for run in self.runs.drain(..) {
-            let (run, bytes) = lane.framed(run, std::mem::take(&mut occupied));
-            let ticket = self.ledger.admit(way, run.messages, bytes);
-            if self.stage != Stage::Expiring {
-                lane.link.queue_mut().push(run, ticket, now);
-            }
+        let mut runs = std::mem::take(&mut self.runs);
+        for run in runs.drain(..) {
+            self.offer(source, &route, run, std::mem::take(&mut occupied), now);
         }
+        self.runs = runs;
     }
 
     /// Bytes that are no messages: where the next one begins is unknown, so the connection ends.
     fn refuse(&mut self, key: usize, error: &FramingError) {
         let link = &mut self.links[key];
         warn!(peer = ?link.peer(), reason = error.reason(), %error, "connection closed");
-        link.end(&mut self.ring, Owner::source(key));
+        self.ledger.misframe(link.source);
+        link.end(&mut self.kernel, Owner::source(key));
     }
 
     /// The sender's FIN.
@@ -156,6 +275,10 @@ impl Reactor {
         let link = &mut self.links[key];
         if link.intake == Intake::Ending {
             return;
+        }
+        if link.was_shut() {
+            // The freeze ended it, in the middle of a message perhaps.
+            return self.seal_emptied(key);
         }
         if link.framer.finish(&mut self.runs) {
             self.ledger.tear(link.source);
@@ -169,6 +292,10 @@ impl Reactor {
         let link = &mut self.links[key];
         if link.intake == Intake::Ending {
             return;
+        }
+        if link.medium().is_datagrams() && link.is_receiving() {
+            // It has no connection that could be lost.
+            return debug!(%errno, "a receive of datagrams failed; receiving on");
         }
         debug!(peer = ?link.peer(), %errno, "connection lost");
         if !link.framer.is_at_boundary() {
@@ -190,8 +317,8 @@ impl Reactor {
     /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
     fn wait_for_buffers(&mut self, key: usize) {
         let link = &self.links[key];
-        if self.has_its_share(link.lane) {
-            self.lanes[link.lane].held_back.push(key);
+        if let Some(full) = self.holds_back(key) {
+            self.lanes[full].held_back.push(key);
         } else if link.taken() == 0 {
             self.hungry.push_back(key);
         } else {
@@ -199,39 +326,51 @@ impl Reactor {
         }
     }
 
+    fn is_held_back(&self, key: usize) -> bool {
+        self.holds_back(key).is_some()
+    }
+
+    /// The sink link that has its share, and for which this link therefore waits.
+    fn holds_back(&self, key: usize) -> Option<usize> {
+        let link = &self.links[key];
+        match self.sources[link.source].plan.overflow {
+            Overflow::Block => link.route.lanes().iter().copied().find(|&lane| self.has_its_share(lane)),
+            Overflow::DropNewest => None,
+        }
+    }
+
     /// Closes a link of which the kernel holds nothing.
     pub(super) fn remove(&mut self, key: usize) {
         let link = self.links.remove(key);
         debug_assert!(!link.is_armed(), "a link goes after its last completion");
-        self.lanes[link.lane].load -= 1;
+        self.close_route(&link.route);
+        let seats = &self.sources[link.source].seats;
         if link.seated {
-            self.sources[link.source].seats.leave();
+            seats.leave();
+        }
+        if let Some(client) = link.client {
+            seats.dismiss(client);
         }
         self.a_link_went = true;
     }
 }
 
-impl Lane {
-    /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer if it shares that, its own,
-    /// and what is kept beside them.
-    fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
-        let (run, body) = match self.framing {
-            Some(framing) if framing != run.framing => (reframe(run, framing), 0),
-            _ => (run, buffer),
-        };
-        let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
-        (run, bytes)
-    }
+fn is_allowed(source: &Source, client: IpAddr) -> bool {
+    source.allow.is_empty() || source.allow.iter().any(|block| block.contains(&client))
 }
 
 /// Received bytes as long as they are needed, and the memory that they occupy. A short receive is copied next to the one before
 /// it for the same sink link, so that it does not hold a whole buffer; blocks are per sink link, so that a slow one does not
 /// hold what others have copied.
-fn keep(lease: Lease, block: &mut BytesMut) -> (Bytes, usize) {
-    let received = lease.as_ref();
-    if received.len() >= COPY_BELOW {
-        return (Bytes::from_owner(lease), BUFFER_SIZE);
+fn keep<L: AsRef<[u8]> + Send + 'static>(
+    lease: L,
+    part: Range<usize>,
+    block: &mut BytesMut,
+) -> (Bytes, usize) {
+    if part.len() >= COPY_BELOW {
+        return (Bytes::from_owner(lease).slice(part), BUFFER_SIZE);
     }
+    let received = &lease.as_ref()[part];
     if block.capacity() < received.len() {
         *block = BytesMut::with_capacity(COPY_BLOCK);
     }

@@ -7,12 +7,12 @@ mod control;
 mod dispatch;
 mod drain;
 mod intake;
+mod routes;
 mod setup;
 mod turn;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,30 +23,35 @@ use slab::Slab;
 use thiserror::Error;
 
 pub use control::{Control, Phase};
-use dispatch::Owner;
-pub use setup::{Inlet, Outlet, Setup, SetupFailed};
+pub use dispatch::Owner;
+use routes::{Pool, Route};
+pub use setup::{Inlet, Outlet, Setup, medium_of};
 
 use crate::config::plan::Source;
+use crate::kernel::{CompletionOf, Kernel};
 use crate::ledger::{Ledger, Totals};
 use crate::lifecycle::Stage;
 use crate::message::{Framing, Run};
-use crate::ring::{Completion, Ring};
 use crate::socket::listener::{Listener, Seats};
 use crate::socket::sink::SinkLink;
 use crate::socket::source::SourceLink;
 
 /// Everything that one core's messages touch.
-pub struct Reactor {
+pub struct Reactor<K: Kernel<Owner = Owner>> {
     control: Arc<Control>,
     stage: Stage,
-    ring: Ring<Owner>,
-    bell: Rc<OwnedFd>,
+    kernel: K,
+    bell: K::Socket,
     ledger: Ledger,
     max_in_flight: usize,
+    /// The part of it that is kept for reading what is thrown away.
+    reserve: usize,
     sources: Vec<SourceOf>,
-    listeners: Slab<Listener>,
-    links: Slab<SourceLink>,
-    lanes: Vec<Lane>,
+    listeners: Slab<Listener<K::Socket>>,
+    links: Slab<SourceLink<K::Socket, Rc<Route>>>,
+    lanes: Vec<Lane<K>>,
+    /// For each sink, its links among the lanes.
+    pools: Vec<Pool>,
     /// Links that were armed and got nothing, for want of buffers: they get the next ones, in this order.
     hungry: VecDeque<usize>,
     /// The other links that are not armed, in the order in which they get buffers after those.
@@ -57,10 +62,12 @@ pub struct Reactor {
     lingering: Vec<usize>,
     /// Frozen links that still have to be read empty.
     emptying: VecDeque<usize>,
-    completions: Vec<Completion<Owner>>,
+    completions: Vec<CompletionOf<K>>,
     runs: Vec<Run>,
     /// When to look at `lingering` again.
     next_look: Option<Instant>,
+    /// When a link may have been silent for too long.
+    next_idle: Option<Instant>,
     /// When to accept again for want of a descriptor.
     accept_again: Option<Instant>,
     /// Whether a descriptor and perhaps a seat came free since the last look.
@@ -77,13 +84,13 @@ struct SourceOf {
 }
 
 /// One sink link, and what is to be known to send something on it.
-struct Lane {
-    link: SinkLink<Owner>,
+struct Lane<K: Kernel> {
+    link: SinkLink<K>,
     /// Index of its sink in the plan.
     sink: usize,
     /// How its messages are framed; `None` as they came.
     framing: Option<Framing>,
-    /// Source links whose messages go here.
+    /// Source links whose messages may go here.
     load: usize,
     /// Those of them that wait until this link has sent some of its share.
     held_back: Vec<usize>,
@@ -124,12 +131,13 @@ pub enum Broke {
     Panicked,
 }
 
-impl Reactor {
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Turns until the coordinator halts it, or it breaks. Its books are the result, in either case.
     pub fn run(self) -> (Books, Result<(), Broke>) {
         self.run_with(|reactor| {
             // A turn begins asleep: without an accept armed nothing would ever wake a reactor whose sink needs no connection.
-            reactor.replenish(Instant::now());
+            let now = reactor.kernel.now();
+            reactor.replenish(now);
             while reactor.stage != Stage::Halted {
                 reactor.turn()?;
             }
@@ -139,7 +147,7 @@ impl Reactor {
 
     fn run_with(
         mut self,
-        turns: impl FnOnce(&mut Reactor) -> Result<(), Broke>,
+        turns: impl FnOnce(&mut Self) -> Result<(), Broke>,
     ) -> (Books, Result<(), Broke>) {
         // What is left of it after a panic is counted and dropped, nothing else.
         let ended = catch_unwind(AssertUnwindSafe(|| turns(&mut self))).unwrap_or(Err(Broke::Panicked));
@@ -180,7 +188,7 @@ impl Reactor {
     }
 }
 
-impl Drop for Reactor {
+impl<K: Kernel<Owner = Owner>> Drop for Reactor<K> {
     /// Also of one that never ran.
     fn drop(&mut self) {
         self.abandon_all();

@@ -10,17 +10,21 @@ use tracing::error;
 
 use super::Reactor;
 use super::dispatch::Owner;
+use super::routes::Route;
+use crate::config::plan::Overflow;
+use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
 use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 
-impl Reactor {
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn turn(&mut self) -> io::Result<()> {
         self.park()?;
-        let now = Instant::now();
+        let now = self.kernel.now();
         self.reap();
         self.dispatch(now); // bytes → frames → tickets → queues; sends and their results → queues
         self.obey(now); // what the coordinator asks
         self.tick(now); // connect, confirm → settle
+        self.close_idle(now); // links that were silent for too long
         self.seal(now); // the drain's steps on the way in, into the room that was settled: nothing else may wake for it
         self.flush(now); // one gathered send a link
         self.replenish(now); // buffers and seats → links that wait for them
@@ -32,32 +36,34 @@ impl Reactor {
     /// Sleeps until something happens or is due. The one system call of a turn under load.
     fn park(&mut self) -> io::Result<()> {
         if self.has_more_to_arm() {
-            return self.ring.park(Some(Duration::ZERO));
+            return self.kernel.park(Some(Duration::ZERO));
         }
         let due = self.next_deadline();
-        self.ring.park(due.map(|due| due.saturating_duration_since(Instant::now())))
+        let now = self.kernel.now();
+        self.kernel.park(due.map(|due| due.saturating_duration_since(now)))
     }
 
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
     /// come that would lead to the next turn.
     fn has_more_to_arm(&self) -> bool {
         let some_wait = !(self.hungry.is_empty() && self.parked.is_empty());
-        some_wait && self.ring.offered_bytes() >= self.worth_arming()
+        some_wait && self.kernel.offered_bytes() >= self.worth_arming()
     }
 
     fn reap(&mut self) {
-        self.ring.reap(&mut self.completions);
+        self.kernel.reap(&mut self.completions);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let lanes = self.lanes.iter().filter_map(|lane| lane.link.next_deadline());
         let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until());
-        lanes.chain(listeners).chain(self.drain_deadline()).min()
+        let idle = self.next_idle.filter(|_| self.stage == Stage::Running);
+        lanes.chain(listeners).chain(self.drain_deadline()).chain(idle).min()
     }
 
     fn tick(&mut self, now: Instant) {
         for lane in &mut self.lanes {
-            lane.link.tick(&mut self.ring, now);
+            lane.link.tick(&mut self.kernel, now);
         }
         if let Some(errno) = self.lanes.iter().find_map(|lane| lane.link.broken()) {
             self.broken(errno);
@@ -73,7 +79,7 @@ impl Reactor {
 
     fn flush(&mut self, now: Instant) {
         for lane in &mut self.lanes {
-            lane.link.flush(&mut self.ring, now);
+            lane.link.flush(&mut self.kernel, now);
         }
     }
 
@@ -84,10 +90,10 @@ impl Reactor {
     /// link for one buffer at a time.
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
-        self.ring.offer(free / 2);
+        self.kernel.offer(free / 2);
         self.release_held_back();
-        if self.ring.offered_bytes() >= self.worth_arming() {
-            self.arm_waiting(self.ring.offered_bytes() / BUFFER_SIZE);
+        if self.kernel.offered_bytes() >= self.worth_arming() {
+            self.arm_waiting(self.kernel.offered_bytes() / BUFFER_SIZE);
         }
         self.resume_accepting(now);
     }
@@ -110,7 +116,7 @@ impl Reactor {
             let Some(key) = self.hungry.pop_front().or_else(|| self.parked.pop_front()) else { break };
             let Some(link) = self.links.get_mut(key) else { continue };
             if link.is_receiving() && !link.is_armed() {
-                link.arm(&mut self.ring, Owner::source(key));
+                link.arm(&mut self.kernel, Owner::source(key));
                 armed += 1;
             }
         }
@@ -130,18 +136,32 @@ impl Reactor {
         self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty()
     }
 
-    /// Whether one more buffer for this sink link may be read by a plain system call. What is only counted takes no room.
-    pub(super) fn has_room(&self, lane: usize) -> bool {
-        if self.stage == Stage::Expiring {
+    /// Whether one more buffer for this link may be read by a plain system call. What is only counted takes no room, nor does what
+    /// is thrown away where there is none.
+    pub(super) fn has_room(&self, key: usize) -> bool {
+        let link = &self.links[key];
+        let drops = self.sources[link.source].plan.overflow == Overflow::DropNewest;
+        if self.stage == Stage::Expiring || drops {
             return true;
         }
-        let used = self.ledger.bytes_in_flight() + self.ring.offered_bytes();
-        used + BUFFER_SIZE <= self.max_in_flight && !self.has_its_share(lane)
+        let used = self.ledger.bytes_in_flight() + self.kernel.offered_bytes();
+        used + BUFFER_SIZE <= self.max_in_flight && !link.route.lanes().iter().any(|&lane| self.has_its_share(lane))
     }
 
-    /// What each sink link may hold of `max_in_flight`, so that one which stalls leaves the others theirs.
+    /// Whether nothing more can be taken for this route.
+    pub(super) fn is_full(&self, route: &Route) -> bool {
+        self.ledger.bytes_in_flight() >= self.shared_bytes()
+            || route.lanes().iter().any(|&lane| self.has_its_share(lane))
+    }
+
+    /// What the sink links may hold together.
+    fn shared_bytes(&self) -> usize {
+        self.max_in_flight - self.reserve
+    }
+
+    /// What each sink link may hold of that, so that one which stalls leaves the others theirs.
     fn share(&self) -> usize {
-        (self.max_in_flight / self.lanes.len()).max(2 * BUFFER_SIZE)
+        (self.shared_bytes() / self.lanes.len()).max(2 * BUFFER_SIZE)
     }
 
     /// Whether a sink link holds as much as it may.

@@ -6,30 +6,33 @@
 //! code. Never here: protocols, links, counting.
 
 mod buffers;
-mod gather;
+mod datagram;
 mod operation;
 mod slots;
 mod support;
-mod token;
+mod vectors;
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, types};
+use socket2::SockAddr;
 
 pub use buffers::{Blank, Lease};
-pub use gather::Gather;
-use operation::Operation;
-pub use operation::{Event, Waits};
+use operation::{Operation, Then};
 use slots::Slots;
 pub use support::{SetupError, Support};
-pub use token::Token;
 
-use crate::limits::{ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, RING_CLOSE_TIMEOUT};
+use crate::kernel::{self, Gather, Token, Waits};
+use crate::limits::{ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, RING_CLOSE_TIMEOUT, SUBMISSION_ENTRIES};
+
+/// What a completion says.
+pub type Event = kernel::Event<Rc<OwnedFd>, Lease>;
+/// One completion.
+pub type Completion<O> = kernel::Completion<O, Rc<OwnedFd>, Lease>;
 
 /// One io_uring with its buffers. `O` is the caller's name for whoever asked for an operation.
 ///
@@ -46,18 +49,6 @@ struct InFlight<O> {
     operation: Operation,
 }
 
-/// One completion: who asked, for which operation, and what came.
-pub struct Completion<O> {
-    /// Who asked for the operation.
-    pub owner: O,
-    /// The operation.
-    pub token: Token,
-    /// What came of it.
-    pub event: Event,
-    /// Whether the operation is over (`IORING_CQE_F_MORE` is not set).
-    pub last: bool,
-}
-
 impl<O: Copy> Ring<O> {
     /// A ring whose receive buffers take `buffer_memory` bytes at most.
     ///
@@ -72,12 +63,18 @@ impl<O: Copy> Ring<O> {
 
     /// Accepts connections until it fails or is cancelled.
     pub fn accept(&mut self, owner: O, listener: &Rc<OwnedFd>) -> Token {
-        self.submit(owner, Operation::accept(listener))
+        self.submit(owner, Operation::Accept { listener: Rc::clone(listener) })
     }
 
     /// Receives into buffers of the pool until it fails, the peer's FIN, or it is cancelled.
     pub fn receive(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
         self.submit(owner, Operation::Receive { socket: Rc::clone(socket) })
+    }
+
+    /// Receives datagrams into buffers of the pool until it fails or is cancelled. The socket has `SO_RXQ_OVFL` set.
+    pub fn receive_datagrams(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
+        let ask = Box::new(datagram::ask());
+        self.submit(owner, Operation::ReceiveDatagrams { socket: Rc::clone(socket), ask })
     }
 
     /// Receives once and throws the bytes away: shows a sink's FIN or reset before the next send.
@@ -88,17 +85,36 @@ impl<O: Copy> Ring<O> {
 
     /// Sends what `gather` holds, or its beginning.
     pub fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
-        self.submit(owner, Operation::Send { socket: Rc::clone(socket), gather })
+        self.submit(owner, Operation::send(socket, gather, Then::Any))
+    }
+
+    /// Sends each of `datagrams` whole, one after another; where one fails, those after it are cancelled.
+    pub fn send_datagrams(
+        &mut self,
+        owner: O,
+        socket: &Rc<OwnedFd>,
+        datagrams: Vec<Box<Gather>>,
+    ) -> Vec<Token> {
+        // A chain ends where its entries are submitted: all of it has to fit into the queue at once.
+        self.make_room(datagrams.len());
+        let last = datagrams.len().saturating_sub(1);
+        let chain = datagrams.into_iter().enumerate().map(|(n, gather)| {
+            let then = if n == last { Then::Any } else { Then::Linked };
+            self.submit(owner, Operation::send(socket, gather, then))
+        });
+        chain.collect()
     }
 
     /// Writes what `gather` holds, or its beginning, at the file's position.
     pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, waits: Waits) -> Token {
-        self.submit(owner, Operation::Write { file: Rc::clone(file), gather, waits })
+        let vectors = Box::default();
+        self.submit(owner, Operation::Write { file: Rc::clone(file), gather, vectors, waits })
     }
 
     /// Connects a socket.
-    pub fn connect(&mut self, owner: O, socket: &Rc<OwnedFd>, address: SocketAddr) -> Token {
-        self.submit(owner, Operation::connect(socket, address))
+    pub fn connect(&mut self, owner: O, socket: &Rc<OwnedFd>, address: SockAddr) -> Token {
+        let address = Box::new(address);
+        self.submit(owner, Operation::Connect { socket: Rc::clone(socket), address })
     }
 
     /// Waits for the next ring of an eventfd(2).
@@ -139,6 +155,18 @@ impl<O: Copy> Ring<O> {
             self.submit_queued();
         }
         token
+    }
+
+    fn make_room(&mut self, entries: usize) {
+        debug_assert!(entries <= SUBMISSION_ENTRIES as usize);
+        loop {
+            let queue = self.uring.submission();
+            if queue.capacity() - queue.len() >= entries {
+                return;
+            }
+            drop(queue);
+            self.submit_queued();
+        }
     }
 
     fn push(&mut self, entry: &io_uring::squeue::Entry) -> Result<(), io_uring::squeue::PushError> {

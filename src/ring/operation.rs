@@ -3,7 +3,6 @@
 //! Lives here: the only place that builds submission entries, and the only one that reads completions. Never here: queues,
 //! slots, decisions. Sources: io_uring_enter(2), io_uring_multishot(7), io_uring_cancelation(7).
 
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -11,10 +10,12 @@ use io_uring::{cqueue, opcode, squeue, types};
 use nix::errno::Errno;
 use socket2::SockAddr;
 
-use super::buffers::{GROUP, Lease, Pool};
-use super::gather::Gather;
+use super::buffers::{GROUP, Pool};
+use super::datagram;
 use super::support::Support;
-use super::token::Token;
+use super::vectors::Vectors;
+use super::Event;
+use crate::kernel::{Gather, Token, Waits};
 use crate::limits::ANSWER_BUFFER;
 
 /// An operation with everything that the kernel reads or writes while it lasts. What the kernel holds by address is boxed:
@@ -23,52 +24,26 @@ pub(super) enum Operation {
     Accept { listener: Rc<OwnedFd> },
     Receive { socket: Rc<OwnedFd> },
     Watch { socket: Rc<OwnedFd>, answer: Box<[u8; ANSWER_BUFFER]> },
-    Send { socket: Rc<OwnedFd>, gather: Box<Gather> },
-    Write { file: Rc<OwnedFd>, gather: Box<Gather>, waits: Waits },
+    ReceiveDatagrams { socket: Rc<OwnedFd>, ask: Box<libc::msghdr> },
+    Send { socket: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, then: Then },
+    Write { file: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, waits: Waits },
     Connect { socket: Rc<OwnedFd>, address: Box<SockAddr> },
     Wake { bell: Rc<OwnedFd>, count: Box<u64> },
     Cancel { target: Token },
 }
 
-/// Where a write waits that cannot be done at once.
+/// What follows an operation in the submission queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
-    /// Where the kernel likes: it polls a pipe or a socket, and hands a file to a thread of its own.
-    Anywhere,
-    /// In a thread of the kernel (`IOSQE_ASYNC`). A terminal that was stopped would hold the submitting thread, since its write
-    /// does not heed IOCB_NOWAIT (`file_tty_write` in drivers/tty/tty_io.c; tried on 6.18).
-    InThread,
-}
-
-/// What a completion says.
-pub enum Event {
-    /// A connection, or why there is none.
-    Accepted(Result<OwnedFd, Errno>),
-    /// Bytes of a stream; an empty lease never occurs.
-    Received(Lease),
-    /// The peer's FIN: nothing more will come.
-    EndOfStream,
-    /// A receive ended: `ENOBUFS` when no buffer was on offer, `ECANCELED`, or the link's error.
-    ReceiveFailed(Errno),
-    /// What a watched sink link said: bytes that were thrown away, 0 at its FIN, or the link's error.
-    Watched(Result<usize, Errno>),
-    /// How many bytes our kernel took; fewer than offered is normal.
-    Sent(Result<usize, Errno>, Box<Gather>),
-    /// The handshake's end.
-    Connected(Result<(), Errno>),
-    /// Somebody rang the bell that was waited for, unless the wait failed or was cancelled.
-    Woken(Result<(), Errno>),
-    /// A cancel request was handled; what became of its target is in the target's own completion.
-    Canceled,
+pub(super) enum Then {
+    /// Something that has nothing to do with it.
+    Any,
+    /// An operation that begins when this one has succeeded, and is cancelled if it fails (`IOSQE_IO_LINK`).
+    Linked,
 }
 
 impl Operation {
-    pub(super) fn accept(listener: &Rc<OwnedFd>) -> Operation {
-        Operation::Accept { listener: Rc::clone(listener) }
-    }
-
-    pub(super) fn connect(socket: &Rc<OwnedFd>, address: SocketAddr) -> Operation {
-        Operation::Connect { socket: Rc::clone(socket), address: Box::new(address.into()) }
+    pub(super) fn send(socket: &Rc<OwnedFd>, gather: Box<Gather>, then: Then) -> Operation {
+        Operation::Send { socket: Rc::clone(socket), gather, vectors: Box::default(), then }
     }
 
     /// The submission entry. Every address in it points into a box of `self`, which its slot keeps until the last completion.
@@ -79,10 +54,15 @@ impl Operation {
             Operation::Watch { socket, answer } => {
                 opcode::Recv::new(fd(socket), answer.as_mut_ptr(), ANSWER_BUFFER as u32).build()
             }
-            Operation::Send { socket, gather } => {
-                opcode::SendMsg::new(fd(socket), gather.header()).flags(libc::MSG_NOSIGNAL as u32).build()
+            Operation::ReceiveDatagrams { socket, ask } => {
+                opcode::RecvMsgMulti::new(fd(socket), std::ptr::from_ref(&**ask), GROUP).build()
             }
-            Operation::Write { file, gather, waits } => write_entry(file, gather, *waits),
+            Operation::Send { socket, gather, vectors, then } => {
+                send_entry(socket, vectors.header(gather), *then)
+            }
+            Operation::Write { file, gather, vectors, waits } => {
+                write_entry(file, vectors.fill(gather), *waits)
+            }
             Operation::Connect { socket, address } => {
                 opcode::Connect::new(fd(socket), address.as_ptr().cast(), address.len()).build()
             }
@@ -99,12 +79,13 @@ impl Operation {
         match self {
             Operation::Accept { .. } => accepted(completion),
             Operation::Receive { .. } => received(completion, pool),
+            Operation::ReceiveDatagrams { ask, .. } => datagram_received(completion, pool, ask),
             Operation::Watch { .. }
             | Operation::Send { .. }
             | Operation::Write { .. }
             | Operation::Connect { .. }
             | Operation::Wake { .. }
-            | Operation::Cancel { .. } => unreachable!("only accept and receive are multishot"),
+            | Operation::Cancel { .. } => unreachable!("only accept and receives are multishot"),
         }
     }
 
@@ -113,6 +94,7 @@ impl Operation {
         match self {
             Operation::Accept { .. } => accepted(completion),
             Operation::Receive { .. } => received(completion, pool),
+            Operation::ReceiveDatagrams { ask, .. } => datagram_received(completion, pool, &ask),
             Operation::Watch { .. } => Event::Watched(outcome(completion)),
             Operation::Send { gather, .. } | Operation::Write { gather, .. } => {
                 Event::Sent(outcome(completion), gather)
@@ -144,9 +126,16 @@ fn receive_entry(socket: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
     receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
 }
 
+fn send_entry(socket: &Rc<OwnedFd>, header: *const libc::msghdr, then: Then) -> squeue::Entry {
+    let entry = opcode::SendMsg::new(fd(socket), header).flags(libc::MSG_NOSIGNAL as u32).build();
+    match then {
+        Then::Any => entry,
+        Then::Linked => entry.flags(squeue::Flags::IO_LINK),
+    }
+}
+
 /// At offset -1: the file's position, as write(2) does; a file opened with `O_APPEND` is appended to.
-fn write_entry(file: &Rc<OwnedFd>, gather: &mut Gather, waits: Waits) -> squeue::Entry {
-    let vectors = gather.vectors();
+fn write_entry(file: &Rc<OwnedFd>, vectors: &[libc::iovec], waits: Waits) -> squeue::Entry {
     let entry =
         opcode::Writev::new(fd(file), vectors.as_ptr(), vectors.len() as u32).offset(u64::MAX).build();
     match waits {
@@ -163,7 +152,8 @@ fn outcome(completion: &cqueue::Entry) -> Result<usize, Errno> {
 fn accepted(completion: &cqueue::Entry) -> Event {
     Event::Accepted(outcome(completion).map(|_| {
         // SAFETY: a completed accept hands over a new descriptor that nothing else knows of.
-        unsafe { OwnedFd::from_raw_fd(completion.result()) }
+        let connection = unsafe { OwnedFd::from_raw_fd(completion.result()) };
+        Rc::new(connection)
     }))
 }
 
@@ -175,6 +165,21 @@ fn received(completion: &cqueue::Entry, pool: &mut Pool) -> Event {
         (Ok(0), _) => Event::EndOfStream,
         (Ok(_), Some(lease)) => Event::Received(lease),
         (Ok(_), None) => unreachable!("data of a buffer-select receive is in a buffer"),
+        (Err(errno), _) => Event::ReceiveFailed(errno),
+    }
+}
+
+/// The same of a datagram, which may be empty itself.
+fn datagram_received(completion: &cqueue::Entry, pool: &mut Pool, ask: &libc::msghdr) -> Event {
+    let result = outcome(completion);
+    let lease = pool.lease(completion.flags(), result.unwrap_or(0));
+    match (result, lease) {
+        (Ok(_), Some(lease)) => match datagram::read(lease, ask) {
+            Some(datagram) => Event::Datagram(datagram),
+            None => Event::ReceiveFailed(Errno::EPROTO),
+        },
+        // A socket that was shut down gives nothing, and no buffer.
+        (Ok(_), None) => Event::EndOfStream,
         (Err(errno), _) => Event::ReceiveFailed(errno),
     }
 }

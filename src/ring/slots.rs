@@ -2,7 +2,7 @@
 //!
 //! Lives here: storage with generations. Never here: what an operation does.
 
-use super::token::Token;
+use crate::kernel::Token;
 
 /// Storage for operations in flight, named by [`Token`]s that are never valid twice.
 pub(super) struct Slots<T> {

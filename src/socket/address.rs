@@ -8,10 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::poll::{PollTimeout, poll};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, RxqOvfl};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
+use tracing::warn;
 
 use crate::config::plan::HostPort;
+use crate::kernel::Address;
 use crate::limits::{BACKLOG, BIND_PATIENCE, BIND_RETRY, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
 
 /// Why an address cannot be used.
@@ -66,14 +70,24 @@ pub fn resolve(to: &HostPort) -> Result<Vec<SocketAddr>, AddressError> {
     }
 }
 
-/// A socket for one attempt to connect to `address`.
+/// A socket for one attempt to connect to `to`.
 ///
 /// # Errors
 /// As socket(2) and setsockopt(2).
-pub fn sink_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    keep_alive(&socket)?;
+pub fn sink_socket(to: &Address) -> io::Result<OwnedFd> {
+    let socket = match to {
+        Address::Tcp(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_tcp_nodelay(true)?;
+            keep_alive(&socket)?;
+            socket
+        }
+        Address::Udp(address) => {
+            Socket::new(Domain::for_address(*address), Type::DGRAM, Some(Protocol::UDP))?
+        }
+        Address::Unix(_) => Socket::new(Domain::UNIX, Type::STREAM, None)?,
+        Address::Unixgram(_) => Socket::new(Domain::UNIX, Type::DGRAM, None)?,
+    };
     Ok(socket.into())
 }
 
@@ -103,21 +117,44 @@ pub fn listen(
     count: usize,
     receive_buffer: Option<usize>,
 ) -> Result<Vec<OwnedFd>, AddressError> {
+    share(address, Type::STREAM, count, receive_buffer)
+}
+
+/// `count` sockets for datagrams to one address, among which the kernel spreads senders; otherwise as [`listen`].
+///
+/// # Errors
+/// [`AddressError::CannotListen`].
+pub fn bind_datagrams(
+    address: SocketAddr,
+    count: usize,
+    receive_buffer: Option<usize>,
+) -> Result<Vec<OwnedFd>, AddressError> {
+    share(address, Type::DGRAM, count, receive_buffer)
+}
+
+fn share(
+    address: SocketAddr,
+    kind: Type,
+    count: usize,
+    receive_buffer: Option<usize>,
+) -> Result<Vec<OwnedFd>, AddressError> {
     let cannot = |error| AddressError::CannotListen { address, error };
-    let first = bound_patiently(address, receive_buffer).map_err(cannot)?;
+    let first = bound_patiently(address, kind, receive_buffer).map_err(cannot)?;
     let address = first.local_addr().ok().and_then(|local| local.as_socket()).unwrap_or(address);
     first.set_reuse_port(true).map_err(cannot)?;
-    let others = (1..count).map(|_| bound(address, receive_buffer, true));
+    let others = (1..count).map(|_| bound(address, kind, receive_buffer, true));
     let sockets = std::iter::once(Ok(first)).chain(others).collect::<io::Result<Vec<_>>>().map_err(cannot)?;
-    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(cannot)?;
+    if kind == Type::STREAM {
+        sockets.iter().try_for_each(|socket| socket.listen(BACKLOG)).map_err(cannot)?;
+    }
     Ok(sockets.into_iter().map(OwnedFd::from).collect())
 }
 
 /// Bound without SO_REUSEPORT, once what a killed relay left behind is gone. No event tells when that is.
-fn bound_patiently(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result<Socket> {
+fn bound_patiently(address: SocketAddr, kind: Type, receive_buffer: Option<usize>) -> io::Result<Socket> {
     let began = Instant::now();
     loop {
-        match bound(address, receive_buffer, false) {
+        match bound(address, kind, receive_buffer, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < BIND_PATIENCE => {
                 // An interrupted wait only tries once more.
                 let _ = poll(&mut [], PollTimeout::try_from(BIND_RETRY).unwrap_or(PollTimeout::ZERO));
@@ -127,21 +164,47 @@ fn bound_patiently(address: SocketAddr, receive_buffer: Option<usize>) -> io::Re
     }
 }
 
-/// SO_REUSEADDR lets a port be bound again at once after a crash; it does not share one that is listened on.
-fn bound(address: SocketAddr, receive_buffer: Option<usize>, share: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn bound(
+    address: SocketAddr,
+    kind: Type,
+    receive_buffer: Option<usize>,
+    share: bool,
+) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Connections take it over from their listener.
-    keep_alive(&socket)?;
+    if kind == Type::STREAM {
+        // Lets a port be bound again at once after a crash; it does not share one that is listened on. UDP would share it.
+        socket.set_reuse_address(true)?;
+        // Connections take it over from their listener.
+        keep_alive(&socket)?;
+    } else {
+        setsockopt(&socket, RxqOvfl, &1)?;
+    }
     if let Some(bytes) = receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
+        set_receive_buffer(&socket, bytes)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// As large as asked, or as large as the unprivileged may have it, which is then said.
+pub(super) fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    if setsockopt(socket, RcvBufForce, &bytes).is_ok() {
+        return Ok(());
+    }
+    socket.set_recv_buffer_size(bytes)?;
+    // The kernel doubles what it is asked for, to have room for its own bookkeeping (socket(7)).
+    let given = socket.recv_buffer_size()? / 2;
+    if given < bytes {
+        warn!(
+            asked = bytes,
+            given, "receive_buffer is smaller than asked; raise it: `sysctl -w net.core.rmem_max={bytes}`"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

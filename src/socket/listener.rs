@@ -2,35 +2,45 @@
 //!
 //! Lives here: one listener's state, and the seats of a source. Never here: what becomes of a connection.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit};
-use socket2::SockRef;
 use tracing::{info, warn};
 
-use super::seal::freeze;
-use crate::limits::{ACCEPT_RETRY, DESCRIPTOR_RESERVE, PAUSE_LOG_EVERY};
-use crate::ring::{Ring, Token};
+use crate::kernel::{Accepted, Kernel, Medium, Socket, Token};
+use crate::limits::{ACCEPT_RETRY, PAUSE_LOG_EVERY};
 
 /// The connections that a source may hold at once, over all reactors.
 #[derive(Debug)]
 pub struct Seats {
     limit: usize,
     taken: AtomicUsize,
-    /// When a pause of any of its listeners was last logged.
-    announced: Mutex<Option<Instant>>,
+    /// How many one client may hold, and how many each holds.
+    per_client: Option<usize>,
+    clients: Mutex<HashMap<IpAddr, usize>>,
+    /// When each notice was last logged, by whichever reactor.
+    announced: Mutex<[Option<Instant>; 3]>,
+}
+
+/// What is logged once in a while, however often it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A listener pauses.
+    Pause = 0,
+    /// A client is refused.
+    Refusal = 1,
+    /// The kernel dropped datagrams.
+    Drops = 2,
 }
 
 impl Seats {
-    /// `limit` free seats.
-    pub fn new(limit: usize) -> Seats {
-        Seats { limit, taken: AtomicUsize::new(0), announced: Mutex::new(None) }
+    /// `limit` free seats, of which one client may take `per_client`.
+    pub fn new(limit: usize, per_client: Option<usize>) -> Seats {
+        let (taken, clients) = (AtomicUsize::new(0), Mutex::default());
+        Seats { limit, taken, per_client, clients, announced: Mutex::default() }
     }
 
     /// Takes a seat, if one is free.
@@ -44,9 +54,40 @@ impl Seats {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether a pause that begins now is to be logged: not when another reactor's was, or the one before a moment ago.
-    fn announces(&self, now: Instant) -> bool {
-        let mut last = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether it has to be known who a client is.
+    pub fn tells_clients_apart(&self) -> bool {
+        self.per_client.is_some()
+    }
+
+    /// Lets a client in, unless it holds as many connections as one may.
+    pub fn admit(&self, client: IpAddr) -> bool {
+        let mut clients = self.clients();
+        let held = clients.entry(client).or_default();
+        let admitted = self.per_client.is_none_or(|limit| *held < limit);
+        *held += usize::from(admitted);
+        admitted
+    }
+
+    /// One of a client's connections is gone.
+    pub fn dismiss(&self, client: IpAddr) {
+        let mut clients = self.clients();
+        let held = clients.get_mut(&client);
+        if held.is_some_and(|held| {
+            *held -= 1;
+            *held == 0
+        }) {
+            clients.remove(&client);
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what happens now is to be logged: not when it was a moment ago, be it by another reactor.
+    pub fn announces(&self, notice: Notice, now: Instant) -> bool {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut announced[notice as usize];
         let due = last.is_none_or(|at| now >= at + PAUSE_LOG_EVERY);
         if due {
             *last = Some(now);
@@ -56,10 +97,11 @@ impl Seats {
 }
 
 /// One listening socket of one reactor.
-pub struct Listener {
+pub struct Listener<S> {
     /// Index of its source in the plan.
     pub source: usize,
-    socket: Rc<OwnedFd>,
+    socket: S,
+    medium: Medium,
     accepting: Option<Token>,
     state: State,
     /// Whether its pause was logged, and so its end is to be.
@@ -77,32 +119,21 @@ enum State {
     Sealing,
 }
 
-/// What accepting by a plain system call gave.
-pub enum Accepted {
-    /// A connection.
-    Connection(OwnedFd),
-    /// The queue is empty: after a freeze, for ever.
-    Nothing,
-    /// There may be more, but not now: no descriptor is free.
-    NotNow,
-}
-
-impl Listener {
+impl<S: Socket> Listener<S> {
     /// A listener that begins to accept at its first [`Listener::arm`].
-    pub fn new(source: usize, socket: OwnedFd) -> Listener {
-        Listener {
-            source,
-            socket: Rc::new(socket),
-            accepting: None,
-            state: State::Accepting,
-            announced: false,
-        }
+    pub fn new(source: usize, socket: S, medium: Medium) -> Listener<S> {
+        Listener { source, socket, medium, accepting: None, state: State::Accepting, announced: false }
+    }
+
+    /// What its connections are.
+    pub fn medium(&self) -> Medium {
+        self.medium
     }
 
     /// Accepts, unless it does already or is not to.
-    pub fn arm<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+    pub fn arm<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
         if self.state == State::Accepting && self.accepting.is_none() {
-            self.accepting = Some(ring.accept(owner, &self.socket));
+            self.accepting = Some(kernel.accept(owner, &self.socket));
         }
     }
 
@@ -125,23 +156,30 @@ impl Listener {
     }
 
     /// Accepts nothing for a while. Connections wait in the kernel; established ones go on.
-    pub fn pause<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O, seats: &Seats, now: Instant, why: &str) {
+    pub fn pause<K: Kernel<Socket = S>>(
+        &mut self,
+        kernel: &mut K,
+        owner: K::Owner,
+        seats: &Seats,
+        now: Instant,
+        why: &str,
+    ) {
         if self.state == State::Sealing {
             return;
         }
-        if self.state == State::Accepting && seats.announces(now) {
+        if self.state == State::Accepting && seats.announces(Notice::Pause, now) {
             warn!(why, "accepting paused; new connections wait, established ones go on");
             self.announced = true;
         }
         self.state = State::Paused { until: now + ACCEPT_RETRY };
         if let Some(token) = self.accepting {
-            ring.cancel(owner, token);
+            kernel.cancel(owner, token);
         }
     }
 
     /// Goes on after a pause if a new connection would find a descriptor and nobody waits for a seat; else pauses on.
     pub fn look_again(&mut self, someone_waits: bool, now: Instant) {
-        if someone_waits || !has_descriptors(&self.socket) {
+        if someone_waits || !self.socket.leaves_descriptors() {
             self.state = State::Paused { until: now + ACCEPT_RETRY };
         } else {
             self.state = State::Accepting;
@@ -153,60 +191,46 @@ impl Listener {
 
     /// From here on no handshake completes any more. What the kernel had taken before is to be had by [`Listener::accept`]
     /// once the accept that was armed is over.
-    pub fn seal<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+    pub fn seal<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
         if self.state == State::Sealing {
             return;
         }
         self.state = State::Sealing;
-        if let Err(error) = freeze(&self.socket) {
+        if let Err(error) = self.socket.freeze(self.medium) {
             warn!(%error, "cannot freeze a listener; connections made in this moment may be reset");
         }
         if let Some(token) = self.accepting {
-            ring.cancel(owner, token);
+            kernel.cancel(owner, token);
         }
     }
 
     /// Accepts one connection by a plain system call.
-    pub fn accept(&self) -> Accepted {
-        let socket = SockRef::from(&self.socket);
-        match socket.set_nonblocking(true).and_then(|()| socket.accept()) {
-            Ok((connection, _)) => Accepted::Connection(connection.into()),
-            Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-                Errno::EAGAIN => Accepted::Nothing,
-                Errno::ECONNABORTED | Errno::EINTR => self.accept(),
-                errno if is_shortage(errno) => Accepted::NotNow,
-                _ => Accepted::Nothing,
-            },
-        }
+    pub fn accept(&self) -> Accepted<S> {
+        self.socket.accept()
     }
 }
 
-/// Whether a new connection would leave the reserve of descriptors alone. `any` is one that is open.
-pub fn has_descriptors(any: &impl AsFd) -> bool {
-    // The lowest free number is the one that a duplicate gets.
-    any.as_fd().try_clone_to_owned().is_ok_and(|lowest| is_below_reserve(&lowest, descriptor_limit()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The most descriptors that this process may have open.
-pub fn descriptor_limit() -> u64 {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
-}
-
-fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {
-    u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number + DESCRIPTOR_RESERVE < limit)
-}
-
-/// What to do about an error, where that is to have more descriptors; empty otherwise. For the end of a message.
-pub fn shortage_remedy(error: &io::Error) -> &'static str {
-    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-        Errno::EMFILE | Errno::ENFILE => {
-            "\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)"
-        }
-        _ => "",
+    #[test]
+    fn a_client_has_as_many_connections_as_it_may_and_no_more() {
+        let seats = Seats::new(10, Some(2));
+        let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!([seats.admit(one), seats.admit(one), seats.admit(one)], [true, true, false]);
+        assert!(seats.admit(other), "each has its own");
+        seats.dismiss(one);
+        assert!(seats.admit(one) && !seats.admit(one));
+        [one, one, other].map(|client| seats.dismiss(client));
+        assert!(seats.clients().is_empty(), "nobody is remembered who has gone");
     }
-}
 
-/// Whether accepting failed for want of something that comes back: descriptors or memory (accept(2)).
-pub fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    #[test]
+    fn what_happens_all_the_time_is_logged_once_in_a_while() {
+        let (seats, now) = (Seats::new(1, None), Instant::now());
+        assert!(seats.announces(Notice::Pause, now) && seats.announces(Notice::Refusal, now));
+        assert!(!seats.announces(Notice::Pause, now + PAUSE_LOG_EVERY / 2));
+        assert!(seats.announces(Notice::Pause, now + PAUSE_LOG_EVERY));
+    }
 }

@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::framing::whole_prefix;
+use crate::framing::{frames, slices, whole_prefix};
+use crate::kernel::Gather;
 use crate::ledger::{Outcome, Ticket};
 use crate::limits::{GATHER_BYTES, GATHER_PIECES, RUN_OVERHEAD};
 use crate::message::Run;
-use crate::ring::Gather;
 
 struct Chunk {
     run: Run,
@@ -95,6 +95,38 @@ impl SendQueue {
             bytes += chunk.run.wire_len() - skip;
             gather.push(unsent(&chunk.run.head, &mut skip));
             gather.push(unsent(&chunk.run.body, &mut skip));
+        }
+    }
+
+    /// The first messages that are not settled, each for a datagram of its own: as it is framed, or its payload alone. `spare`
+    /// gathers are used again.
+    pub fn datagrams(
+        &self,
+        at_most: usize,
+        payload_only: bool,
+        spare: &mut Vec<Box<Gather>>,
+    ) -> Vec<Box<Gather>> {
+        let each = self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
+        let datagrams = each.take(at_most).map(|(run, frame)| {
+            let (head, body) = slices(run, if payload_only { frame.payload } else { frame.wire });
+            let mut gather = spare.pop().unwrap_or_default();
+            gather.push(head);
+            gather.push(body);
+            gather
+        });
+        datagrams.collect()
+    }
+
+    /// The first message that is not settled left as a datagram, or never will.
+    pub fn settle_first(&mut self, outcome: Outcome) {
+        let Some(front) = self.chunks.front_mut() else { return };
+        if front.run.messages > 1 {
+            let first = frames(&front.run).next().expect("a run has as many frames as messages");
+            front.ticket.split_first(1).settle(outcome);
+            front.run.skip(first.wire.end, 1);
+        } else if let Some(last) = self.chunks.pop_front() {
+            self.occupied -= last.ticket.bytes();
+            last.ticket.settle(outcome);
         }
     }
 
@@ -244,6 +276,23 @@ mod tests {
         queue.advance(7);
         queue.confirm(7);
         assert_eq!(delivered_and_in_flight(&ledger), (3, 0));
+    }
+
+    #[test]
+    fn each_message_leaves_in_a_datagram_of_its_own_and_is_settled_by_itself() {
+        let (mut queue, ledger) = queued();
+        let texts = |datagrams: Vec<Box<Gather>>| -> Vec<String> {
+            let text = |gather: &Gather| gather.iter().flat_map(|piece| piece.to_vec()).collect();
+            datagrams.iter().map(|gather| String::from_utf8(text(gather)).unwrap()).collect()
+        };
+        assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["abc", "de", "fgh"]);
+        assert_eq!(texts(queue.datagrams(2, false, &mut Vec::new())), ["abc\n", "de\n"]);
+        queue.settle_first(Outcome::Delivered);
+        assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["de", "fgh"]);
+        queue.settle_first(Outcome::Failed);
+        queue.settle_first(Outcome::Delivered);
+        assert!(queue.is_empty() && queue.occupied() == 0 && !queue.has_unsent());
+        assert_eq!((ledger.totals().delivered, ledger.totals().failed), (2, 1));
     }
 
     #[test]

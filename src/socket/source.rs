@@ -1,47 +1,46 @@
-//! A source link: one connection that messages come in on.
+//! A source link: one connection that messages come in on, or one socket for datagrams.
 //!
 //! ```text
-//! Waiting → Open → Lingering → Frozen → Emptying → gone      a drain; a quiet link skips Lingering
+//! Waiting → Open → Lingering → Frozen → Emptying → gone      a drain; a quiet link, and one for datagrams, skips Lingering
 //!              └────────┴─────────────────────────→ Ending    the sender's FIN, a reset, or bytes that are no messages
 //! ```
 //! Lives here: its states, and how it is sealed. Never here: where its messages go, or when to seal.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::rc::Rc;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-use socket2::SockRef;
 use tracing::warn;
 
-use super::seal::{freeze, reset_on_close};
-use super::tcp_info::{dropped_segments, tcp_info};
 use crate::framing::Framer;
+use crate::kernel::{Datagram, Input, Kernel, Medium, Socket, Token};
 use crate::limits::QUIET_AFTER_FIN;
-use crate::ring::{Lease, Ring, Token};
 
-/// One accepted connection.
-pub struct SourceLink {
+/// One accepted connection, or a socket for datagrams.
+pub struct SourceLink<S, R> {
     /// Index of its source in the plan.
     pub source: usize,
-    /// Index of the sink link that its messages go to; kept, so that their order holds.
-    pub lane: usize,
+    /// Where its messages go; kept, so that their order holds.
+    pub route: R,
     /// Tells its messages apart.
     pub framer: Framer,
     /// Whether it holds one of its source's seats.
     pub seated: bool,
+    /// Who holds it, where its source tells clients apart.
+    pub client: Option<IpAddr>,
     /// Where it is in its life.
     pub intake: Intake,
-    socket: Rc<OwnedFd>,
+    socket: S,
+    medium: Medium,
     receiving: Option<Token>,
     /// Whether the end of `receiving` was asked for.
     cancelled: bool,
+    /// Whether the stream ends because a freeze shut it, not because its sender did.
+    shut: bool,
     /// Buffers that were filled since it was armed last.
     taken: usize,
     last_received: Instant,
+    /// Datagrams that the kernel had dropped when that was last counted.
+    dropped: u32,
 }
 
 /// What is taken in from a link.
@@ -66,42 +65,39 @@ pub enum Intake {
     Ending,
 }
 
-/// What a plain receive gave.
-pub enum Input {
-    /// Bytes.
-    Data(Lease),
-    /// The sender's FIN.
-    End,
-    /// Nothing is left: on a frozen link, for ever.
-    Empty,
-    /// No buffer is free; try again when messages are settled.
-    NoBuffer,
-    /// The link is broken.
-    Failed(Errno),
-}
-
-impl SourceLink {
+impl<S: Socket, R> SourceLink<S, R> {
     /// A link on which nothing is received yet.
-    pub fn new(source: usize, lane: usize, socket: OwnedFd, framer: Framer, now: Instant) -> SourceLink {
-        let (seated, intake, receiving) = (false, Intake::Waiting, None);
+    pub fn new(source: usize, route: R, socket: S, medium: Medium, framer: Framer, now: Instant) -> Self {
         SourceLink {
             source,
-            lane,
+            route,
             framer,
-            seated,
-            intake,
-            socket: Rc::new(socket),
-            receiving,
+            seated: false,
+            client: None,
+            intake: Intake::Waiting,
+            socket,
+            medium,
+            receiving: None,
             cancelled: false,
+            shut: false,
             taken: 0,
             last_received: now,
+            dropped: 0,
         }
     }
 
+    /// What it receives over.
+    pub fn medium(&self) -> Medium {
+        self.medium
+    }
+
     /// Receives, unless it does already.
-    pub fn arm<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+    pub fn arm<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
         if self.receiving.is_none() {
-            self.receiving = Some(ring.receive(owner, &self.socket));
+            self.receiving = Some(match self.medium.is_datagrams() {
+                true => kernel.receive_datagrams(owner, &self.socket),
+                false => kernel.receive(owner, &self.socket),
+            });
             (self.cancelled, self.taken) = (false, 0);
         }
     }
@@ -133,40 +129,55 @@ impl SourceLink {
     }
 
     /// The sender's address, for logs.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        SockRef::from(&self.socket).peer_addr().ok()?.as_socket()
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.socket.peer()
+    }
+
+    /// When something came last, or it was opened.
+    pub fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
+    /// How many datagrams the kernel dropped since that was last counted, if it had dropped `dropped` in all; as far as is known
+    /// now if it does not say.
+    pub fn count_drops(&mut self, dropped: Option<u32>) -> u32 {
+        let dropped = dropped.unwrap_or_else(|| self.socket.dropped());
+        // The kernel's counter wraps; a datagram tells what it was when that came in, which may be less than was asked since.
+        let more = dropped.wrapping_sub(self.dropped);
+        if more == 0 || more > u32::MAX / 2 {
+            return 0;
+        }
+        self.dropped = dropped;
+        more
+    }
+
+    /// Whether nothing is there to be received at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.socket.is_empty()
     }
 
     /// Two round trips, or `least` if that is longer.
     fn two_round_trips(&self, least: Duration) -> Duration {
-        let rtt = tcp_info(self.socket.as_fd()).map_or(0, |info| info.rtt_micros);
-        least.max(2 * Duration::from_micros(u64::from(rtt)))
+        least.max(2 * self.socket.round_trip())
     }
 
     /// Whether silence alone does not mean that nothing is under way: in the middle of a message its rest is, and what our kernel
     /// dropped for want of room comes again, when the sender's timer says so.
     fn expects_more(&self) -> bool {
-        !self.framer.is_at_boundary()
-            || dropped_segments(self.socket.as_fd()).is_ok_and(|dropped| dropped > 0)
+        !self.framer.is_at_boundary() || (self.medium == Medium::Tcp && self.socket.dropped() > 0)
     }
 
     /// Whether nothing of a message is held here or in our kernel, and nothing came for `least` or two round trips.
     pub fn is_quiet(&self, least: Duration, now: Instant) -> bool {
         !self.expects_more()
             && now >= self.last_received + self.two_round_trips(least)
-            && self.nothing_queued()
-    }
-
-    fn nothing_queued(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.socket.as_raw_fd(), &mut [0; 1], flags) == Err(Errno::EAGAIN)
+            && self.socket.is_empty()
     }
 
     /// Begins to wait for the sender's end; with `half_close` it is told by FIN that it should stop.
     pub fn linger(&mut self, half_close: bool, now: Instant) {
         if half_close {
-            // A sender that is gone already shows in the next receive.
-            let _ = shutdown(self.socket.as_raw_fd(), Shutdown::Write);
+            self.socket.half_close();
         }
         self.intake = Intake::Lingering { since: now, quiet_after: self.two_round_trips(QUIET_AFTER_FIN) };
     }
@@ -188,46 +199,60 @@ impl SourceLink {
     /// kernel holds nothing more of it.
     pub fn may_be_sealed(&self, linger: Duration, now: Instant) -> bool {
         let Intake::Lingering { since, .. } = self.intake else { return false };
-        now >= since + linger || self.nothing_queued()
+        now >= since + linger || self.socket.is_empty()
     }
 
     /// From here on our kernel takes nothing more in on this link.
-    pub fn freeze<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
-        if let Err(error) = freeze(&self.socket) {
-            warn!(%error, "cannot freeze a connection; what arrives in this moment may be lost");
+    pub fn freeze<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
+        // Frozen, a unix stream ends either way; only before can it be told who ended it.
+        if self.medium != Medium::Unix || !self.socket.peer_has_finished() {
+            self.shut = self.medium == Medium::Unix;
+            if let Err(error) = self.socket.freeze(self.medium) {
+                warn!(%error, "cannot freeze a link; what arrives in this moment may be lost");
+            }
         }
         self.intake = Intake::Frozen;
-        self.cancel(ring, owner);
+        self.cancel(kernel, owner);
+    }
+
+    /// Whether the end of the stream that was just seen is one that a freeze made.
+    pub fn was_shut(&self) -> bool {
+        self.shut
     }
 
     /// Takes nothing in any more, though more may be there.
-    pub fn end<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+    pub fn end<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
         self.intake = Intake::Ending;
-        self.cancel(ring, owner);
+        self.cancel(kernel, owner);
     }
 
     /// Ends an armed receive, unless that was asked for already. What it still brings is taken in.
-    pub fn cancel<O: Copy>(&mut self, ring: &mut Ring<O>, owner: O) {
+    pub fn cancel<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
         if let Some(token) = self.receiving
             && !std::mem::replace(&mut self.cancelled, true)
         {
-            ring.cancel(owner, token);
+            kernel.cancel(owner, token);
         }
     }
 
-    /// Receives by a plain system call.
-    pub fn receive<O: Copy>(&self, ring: &mut Ring<O>) -> Input {
-        let Some(mut blank) = ring.take_buffer() else { return Input::NoBuffer };
-        match recv(self.socket.as_raw_fd(), blank.as_mut_slice(), MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => Input::End,
-            Ok(bytes) => Input::Data(blank.filled(bytes)),
-            Err(Errno::EAGAIN) => Input::Empty,
-            Err(errno) => Input::Failed(errno),
+    /// Receives by a plain system call. On a frozen link `Empty` is for ever.
+    pub fn receive_now<K: Kernel<Socket = S>>(&self, kernel: &mut K) -> Input<K::Lease> {
+        match kernel.receive_now(&self.socket) {
+            Input::End if self.shut => Input::Empty,
+            input => input,
         }
+    }
+
+    /// Receives a datagram by a plain system call. On a frozen link `Empty` is for ever.
+    pub fn receive_datagram_now<K: Kernel<Socket = S>>(&self, kernel: &mut K) -> Input<Datagram<K::Lease>> {
+        kernel.receive_datagram_now(&self.socket)
     }
 
     /// Makes the close a reset: the sender learns at once that what was not acknowledged did not arrive.
     pub fn reset_on_close(&self) {
-        let _: io::Result<()> = reset_on_close(&self.socket);
+        if self.medium == Medium::Tcp {
+            // It fails only where nothing is connected any more.
+            let _ = self.socket.reset_on_close();
+        }
     }
 }

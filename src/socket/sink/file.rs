@@ -3,48 +3,45 @@
 //! Lives here: writing, and waiting when the disk is full. Never here: opening (bring-up does that), rotation, whose turn it is
 //! (`turn`).
 
-use std::io::IsTerminal;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use tracing::{info, warn};
 
 use super::{Pace, Turn};
+use crate::kernel::{CompletionOf, Event, Gather, Kernel, Token, Waits};
 use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
-use crate::ring::{Completion, Event, Gather, Ring, Token, Waits};
 use crate::socket::backoff::Backoff;
 use crate::socket::send_queue::SendQueue;
 
 /// A link into a file.
-pub struct FileSink<O> {
-    owner: O,
+pub struct FileSink<K: Kernel> {
+    owner: K::Owner,
     name: String,
     waits: Waits,
     /// Where others write there too.
-    turn: Option<Turn>,
+    turn: Option<Turn<K::Socket>>,
     queue: SendQueue,
     gather: Option<Box<Gather>>,
     backoff: Backoff,
     pace: Pace,
-    state: State,
+    state: State<K::Socket>,
 }
 
-enum State {
+enum State<S> {
     /// Open and at rest, or waiting until the next attempt.
     Ready {
-        file: Rc<OwnedFd>,
+        file: S,
         not_before: Option<Instant>,
     },
     /// There is something to write, and another link has the turn.
     Awaiting {
-        file: Rc<OwnedFd>,
+        file: S,
         token: Token,
     },
     /// A write is under way.
     Writing {
-        file: Rc<OwnedFd>,
+        file: S,
         token: Token,
     },
     /// An operation is under way whose end is the link's end.
@@ -54,9 +51,9 @@ enum State {
     Closed,
 }
 
-impl<O: Copy> FileSink<O> {
+impl<K: Kernel> FileSink<K> {
     /// A link that writes to `file` at its position, when it is its turn.
-    pub fn new(owner: O, name: String, file: Rc<OwnedFd>, turn: Option<Turn>) -> FileSink<O> {
+    pub fn new(owner: O, name: String, file: Rc<OwnedFd>, turn: Option<Turn<K::Socket>>) -> FileSink<K> {
         let waits = if file.is_terminal() { Waits::InThread } else { Waits::Anywhere };
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
@@ -98,24 +95,24 @@ impl<O: Copy> FileSink<O> {
         }
     }
 
-    pub(super) fn flush(&mut self, ring: &mut Ring<O>, now: Instant) {
+    pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) {
         let State::Ready { file, not_before } = &self.state else { return };
         if !self.queue.has_unsent() || not_before.is_some_and(|at| now < at) {
             return;
         }
-        let file = Rc::clone(file);
+        let file = file.clone();
         if let Some(turn) = self.turn.as_ref().filter(|turn| !turn.is_taken()) {
-            let token = turn.await_on(ring, self.owner);
+            let token = turn.await_on(kernel, self.owner);
             self.state = State::Awaiting { file, token };
             return;
         }
         let mut gather = self.gather.take().unwrap_or_default();
         self.queue.gather(&mut gather);
-        let token = ring.write(self.owner, &file, gather, self.waits);
+        let token = kernel.write(self.owner, &file, gather, self.waits);
         self.state = State::Writing { file, token };
     }
 
-    pub(super) fn handle(&mut self, completion: Completion<O>, now: Instant) {
+    pub(super) fn handle(&mut self, completion: CompletionOf<K>, now: Instant) {
         match completion.event {
             Event::Woken(result) => self.awaited(result),
             Event::Sent(result, mut gather) => {
@@ -132,6 +129,7 @@ impl<O: Copy> FileSink<O> {
             Event::Canceled => {}
             Event::Accepted(_)
             | Event::Received(_)
+            | Event::Datagram(_)
             | Event::EndOfStream
             | Event::ReceiveFailed(_)
             | Event::Watched(_)
@@ -192,7 +190,7 @@ impl<O: Copy> FileSink<O> {
     fn at_rest(&mut self, not_before: Option<Instant>) {
         match &self.state {
             State::Awaiting { file, .. } | State::Writing { file, .. } => {
-                self.state = State::Ready { file: Rc::clone(file), not_before };
+                self.state = State::Ready { file: file.clone(), not_before };
             }
             State::GivingUp => self.end(),
             State::Ready { .. } | State::Broken(_) | State::Closed => {}
@@ -213,10 +211,10 @@ impl<O: Copy> FileSink<O> {
         }
     }
 
-    pub(super) fn give_up(&mut self, ring: &mut Ring<O>) {
+    pub(super) fn give_up(&mut self, kernel: &mut K) {
         match self.state {
             State::Awaiting { token, .. } | State::Writing { token, .. } => {
-                ring.cancel(self.owner, token);
+                kernel.cancel(self.owner, token);
                 self.state = State::GivingUp;
             }
             State::Ready { .. } | State::Broken(_) => self.end(),
@@ -224,9 +222,9 @@ impl<O: Copy> FileSink<O> {
         }
     }
 
-    pub(super) fn close(&mut self, ring: &mut Ring<O>) {
+    pub(super) fn close(&mut self, kernel: &mut K) {
         debug_assert!(self.queue.is_empty(), "a link is closed when everything on it is settled");
-        self.give_up(ring);
+        self.give_up(kernel);
     }
 }
 

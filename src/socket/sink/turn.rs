@@ -6,31 +6,29 @@
 //! other descriptor. Lives here: that token. Never here: what is written.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::unistd::write;
 
-use crate::ring::{Ring, Token};
+use crate::kernel::{Kernel, Socket, Token};
 
 /// One link's part in the turns.
-pub struct Turn {
-    bell: Rc<OwnedFd>,
+pub struct Turn<S: Socket> {
+    bell: S,
     taken: bool,
 }
 
-impl Turn {
-    /// What the links of a file share: duplicates of this descriptor.
-    ///
-    /// # Errors
-    /// As eventfd(2).
-    pub fn shared() -> nix::Result<OwnedFd> {
-        EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_SEMAPHORE).map(OwnedFd::from)
-    }
+/// What the links of a file share: duplicates of this descriptor.
+///
+/// # Errors
+/// As eventfd(2).
+pub fn shared_turn() -> nix::Result<OwnedFd> {
+    EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_SEMAPHORE).map(OwnedFd::from)
+}
 
+impl<S: Socket> Turn<S> {
     /// A link's part, by its duplicate of what is shared.
-    pub fn new(shared: OwnedFd) -> Turn {
-        Turn { bell: Rc::new(shared), taken: false }
+    pub fn new(shared: S) -> Turn<S> {
+        Turn { bell: shared, taken: false }
     }
 
     pub(super) fn is_taken(&self) -> bool {
@@ -38,8 +36,8 @@ impl Turn {
     }
 
     /// Waits for it.
-    pub(super) fn await_on<O: Copy>(&self, ring: &mut Ring<O>, owner: O) -> Token {
-        ring.wake(owner, &self.bell)
+    pub(super) fn await_on<K: Kernel<Socket = S>>(&self, kernel: &mut K, owner: K::Owner) -> Token {
+        kernel.wake(owner, &self.bell)
     }
 
     /// It has come.
@@ -50,13 +48,12 @@ impl Turn {
     /// Gives it to whoever waits for it, if it is here.
     pub(super) fn pass_on(&mut self) {
         if std::mem::take(&mut self.taken) {
-            // Its counter never exceeds one: there is nothing that could fail.
-            let _ = write(&self.bell, &1_u64.to_ne_bytes());
+            self.bell.ring();
         }
     }
 }
 
-impl Drop for Turn {
+impl<S: Socket> Drop for Turn<S> {
     /// Also after a panic: the others go on.
     fn drop(&mut self) {
         self.pass_on();
@@ -65,8 +62,10 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
+    use std::rc::Rc;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
@@ -77,8 +76,8 @@ mod tests {
 
     #[test]
     fn it_is_passed_on_once_also_by_a_link_that_goes_while_it_has_it() {
-        let shared = Turn::shared().unwrap();
-        let mut turn = Turn::new(shared.try_clone().unwrap());
+        let shared = shared_turn().unwrap();
+        let mut turn = Turn::new(Rc::new(shared.try_clone().unwrap()));
         turn.pass_on();
         // What the ring's read does.
         nix::unistd::read(&shared, &mut [0; 8]).unwrap();

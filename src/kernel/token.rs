@@ -10,23 +10,28 @@ use std::fmt;
 pub struct Token(u64);
 
 impl Token {
-    pub(super) fn new(slot: u32, generation: u32) -> Token {
+    /// The name of what is in `slot` under `generation`.
+    pub fn new(slot: u32, generation: u32) -> Token {
         Token(u64::from(generation) << 32 | u64::from(slot))
     }
 
-    pub(super) fn from_user_data(user_data: u64) -> Token {
+    /// As it came back from the kernel.
+    pub fn from_user_data(user_data: u64) -> Token {
         Token(user_data)
     }
 
-    pub(super) fn user_data(self) -> u64 {
+    /// As it travels through the kernel.
+    pub fn user_data(self) -> u64 {
         self.0
     }
 
-    pub(super) fn slot(self) -> usize {
+    /// Where the operation is kept.
+    pub fn slot(self) -> usize {
         (self.0 & u64::from(u32::MAX)) as usize
     }
 
-    pub(super) fn generation(self) -> u32 {
+    /// Which of the slot's owners it names.
+    pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }

@@ -1,0 +1,244 @@
+//! Which sink links a source link's messages go to, and how they get there.
+//!
+//! Lives here: the pools of sink links, a source link's route through them, and the step from a run of messages to the queues.
+//! Never here: how an endpoint is ranked (`route`), or whether it is healthy (a sink link knows).
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::{Lane, Owner, Reactor};
+use crate::config::plan::{Balance, Key, Overflow, Sink};
+use crate::kernel::Kernel;
+use crate::ledger::{Outcome, Part, Ticket, Way};
+use crate::lifecycle::Stage;
+use crate::limits::RUN_OVERHEAD;
+use crate::message::{Framing, Run};
+use crate::framing::reframe;
+use crate::route::{Ranking, key_of, least_loaded, partition, segments};
+
+/// The links of one sink, by what decides between them.
+pub(super) enum Pool {
+    /// A source link keeps to one of them.
+    Any(Vec<usize>),
+    /// Each message goes to one link of every group; a group is an endpoint.
+    Each(Vec<Vec<usize>>),
+    /// The key of a message decides.
+    Keyed(Rc<Keyed>),
+}
+
+/// A link for each pair of endpoints: the first choice of its keys, and the one to fall back to.
+pub(super) struct Keyed {
+    key: Key,
+    ranking: Ranking,
+    /// Number of endpoints.
+    endpoints: usize,
+    /// `lanes[first * endpoints + second]`; where both are the same there is none.
+    lanes: Vec<usize>,
+}
+
+impl Keyed {
+    fn lane(&self, message: &[u8]) -> usize {
+        let (first, second) = self.ranking.first_two(key_of(message, &self.key));
+        self.lanes[first * self.endpoints + second]
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        let pairs = self.lanes.iter().enumerate();
+        pairs.filter(|(n, _)| n / self.endpoints != n % self.endpoints).map(|(_, lane)| *lane)
+    }
+}
+
+/// The links that a sink needs, each as the order of its endpoints, best first; and how to choose among them.
+///
+/// `first` is the place of the first of these links among all of the reactor's.
+pub(super) fn plan_pool(sink: &Sink, names: &[&str], first: usize) -> (Vec<Vec<usize>>, Pool) {
+    let count = names.len();
+    let rotated = |begin: usize| (0..count).map(|step| (begin + step) % count).collect::<Vec<_>>();
+    let repeated = |orders: Vec<Vec<usize>>| -> Vec<Vec<usize>> {
+        orders.iter().cycle().take(orders.len() * sink.connections).cloned().collect()
+    };
+    let any = |orders: Vec<Vec<usize>>| {
+        let lanes = (first..first + orders.len()).collect();
+        (orders, Pool::Any(lanes))
+    };
+    match &sink.balance {
+        Balance::Spread => any(repeated((0..count).map(rotated).collect())),
+        Balance::Failover => any(repeated(vec![rotated(0)])),
+        Balance::Copy => {
+            let lanes = |endpoint| (0..sink.connections).map(|n| first + n * count + endpoint).collect();
+            let groups = (0..count).map(lanes).collect();
+            (repeated((0..count).map(|endpoint| vec![endpoint]).collect()), Pool::Each(groups))
+        }
+        Balance::Hash(key) => plan_keyed(key, names, first),
+    }
+}
+
+fn plan_keyed(key: &Key, names: &[&str], first: usize) -> (Vec<Vec<usize>>, Pool) {
+    let endpoints = names.len();
+    let (mut orders, mut lanes) = (Vec::new(), Vec::new());
+    for pair in 0..endpoints * endpoints {
+        let (best, next) = (pair / endpoints, pair % endpoints);
+        lanes.push(first + orders.len());
+        if best != next {
+            let others = (0..endpoints).filter(|other| ![best, next].contains(other));
+            orders.push([best, next].into_iter().chain(others).collect());
+        }
+    }
+    let keyed = Keyed { key: key.clone(), ranking: Ranking::new(names), endpoints, lanes };
+    (orders, Pool::Keyed(Rc::new(keyed)))
+}
+
+/// Where one source link's messages go: along each leg.
+pub(super) struct Route {
+    legs: Vec<Leg>,
+    /// Every link that a message may go to.
+    lanes: Vec<usize>,
+}
+
+enum Leg {
+    Lane(usize),
+    Keyed { sink: usize, keyed: Rc<Keyed> },
+}
+
+impl Route {
+    pub(super) fn lanes(&self) -> &[usize] {
+        &self.lanes
+    }
+
+    /// The link next to whose copies its short messages are copied.
+    pub(super) fn copies_to(&self) -> usize {
+        self.lanes[0]
+    }
+}
+
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
+    /// A route for a new link of `source`: through each of its sinks, by the links that have least to do.
+    pub(super) fn open_route(&mut self, source: usize) -> Route {
+        let mut route = Route { legs: Vec::new(), lanes: Vec::new() };
+        for &sink in &self.sources[source].plan.to {
+            match &self.pools[sink] {
+                Pool::Any(lanes) => route.add(self.least_loaded(lanes)),
+                Pool::Each(groups) => groups.iter().for_each(|lanes| route.add(self.least_loaded(lanes))),
+                Pool::Keyed(keyed) => {
+                    route.lanes.extend(keyed.all());
+                    route.legs.push(Leg::Keyed { sink, keyed: Rc::clone(keyed) });
+                }
+            }
+        }
+        route.lanes.iter().for_each(|&lane| self.lanes[lane].load += 1);
+        route
+    }
+
+    fn least_loaded(&self, lanes: &[usize]) -> usize {
+        let loads = lanes.iter().map(|&lane| self.lanes[lane].load);
+        lanes[least_loaded(loads).expect("a sink has a link")]
+    }
+
+    /// The link that used it is gone.
+    pub(super) fn close_route(&mut self, route: &Route) {
+        route.lanes.iter().for_each(|&lane| self.lanes[lane].load -= 1);
+    }
+
+    /// Enters messages into the books, and hands them to the queues of the route's links. `buffer` is the memory that they share
+    /// with nobody else.
+    pub(super) fn offer(&mut self, source: usize, route: &Route, run: Run, buffer: usize, now: Instant) {
+        if self.overflows(source, route) {
+            return self.fail(source, route, run.messages);
+        }
+        match &route.legs[..] {
+            [Leg::Lane(lane)] => self.offer_one(source, *lane, run, buffer, now),
+            [Leg::Keyed { keyed, .. }] => {
+                for (lane, run) in partition(run, |message| keyed.lane(message)) {
+                    self.offer_one(source, lane, run, buffer, now);
+                }
+            }
+            legs if legs.iter().any(|leg| matches!(leg, Leg::Keyed { .. })) => {
+                for (lanes, run) in segments(run, |message| lanes_of(legs, message)) {
+                    self.offer_each(source, &lanes, &run, buffer, now);
+                }
+            }
+            _ => self.offer_each(source, &route.lanes, &run, buffer, now),
+        }
+    }
+
+    fn offer_one(&mut self, source: usize, lane: usize, run: Run, buffer: usize, now: Instant) {
+        let lane = &mut self.lanes[lane];
+        let (run, bytes) = lane.framed(run, buffer);
+        let ticket = self.ledger.admit(Way { source, sink: lane.sink }, run.messages, bytes);
+        lane.take(run, ticket, self.stage, now);
+    }
+
+    fn offer_each(&mut self, source: usize, lanes: &[usize], run: &Run, buffer: usize, now: Instant) {
+        let framed: Vec<(Run, usize)> =
+            lanes.iter().map(|&lane| self.lanes[lane].framed(run.clone(), buffer)).collect();
+        let parts: Vec<Part> = lanes
+            .iter()
+            .zip(&framed)
+            .map(|(&lane, (_, bytes))| Part { sink: self.lanes[lane].sink, bytes: *bytes })
+            .collect();
+        let tickets = self.ledger.admit_each(source, &parts, run.messages);
+        for ((&lane, (run, _)), ticket) in lanes.iter().zip(framed).zip(tickets) {
+            self.lanes[lane].take(run, ticket, self.stage, now);
+        }
+    }
+
+    /// Whether there is no room for one more message, and its source throws it away then.
+    fn overflows(&self, source: usize, route: &Route) -> bool {
+        match self.sources[source].plan.overflow {
+            Overflow::Block => false,
+            Overflow::DropNewest => self.stage != Stage::Expiring && self.is_full(route),
+        }
+    }
+
+    /// Counts messages as failed that no sink ever sees.
+    pub(super) fn fail(&mut self, source: usize, route: &Route, messages: u32) {
+        let sinks = route.legs.iter().map(|leg| match leg {
+            Leg::Lane(lane) => self.lanes[*lane].sink,
+            Leg::Keyed { sink, .. } => *sink,
+        });
+        let parts: Vec<Part> = sinks.map(|sink| Part { sink, bytes: 0 }).collect();
+        for ticket in self.ledger.admit_each(source, &parts, messages) {
+            ticket.settle(Outcome::Failed);
+        }
+    }
+}
+
+fn lanes_of(legs: &[Leg], message: &[u8]) -> Vec<usize> {
+    let lane = |leg: &Leg| match leg {
+        Leg::Lane(lane) => *lane,
+        Leg::Keyed { keyed, .. } => keyed.lane(message),
+    };
+    legs.iter().map(lane).collect()
+}
+
+impl Route {
+    fn add(&mut self, lane: usize) {
+        self.legs.push(Leg::Lane(lane));
+        self.lanes.push(lane);
+    }
+}
+
+impl<K: Kernel> Lane<K> {
+    /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer if it shares that, its own,
+    /// and what is kept beside them.
+    fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
+        let framing = match (self.framing, run.framing) {
+            // A stream has no datagrams.
+            (None, Framing::Datagram) => Framing::Line,
+            (None, as_it_came) => as_it_came,
+            // Each message is taken out of its frame when it is sent.
+            (Some(Framing::Datagram), as_it_came) => as_it_came,
+            (Some(framing), _) => framing,
+        };
+        let (run, body) = if framing == run.framing { (run, buffer) } else { (reframe(run, framing), 0) };
+        let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
+        (run, bytes)
+    }
+
+    /// Queues messages; those of a relay whose time is up are only counted, by the drop of their ticket.
+    fn take(&mut self, run: Run, ticket: Ticket, stage: Stage, now: Instant) {
+        if stage != Stage::Expiring {
+            self.link.queue_mut().push(run, ticket, now);
+        }
+    }
+}

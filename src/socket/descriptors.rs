@@ -1,0 +1,41 @@
+//! How many descriptors this process may still open.
+//!
+//! Lives here: the limit, the reserve, and what to tell the user. Never here: what they are for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::limits::DESCRIPTOR_RESERVE;
+
+/// Whether a new connection would leave the reserve of descriptors alone. `any` is one that is open.
+pub fn has_descriptors(any: &impl AsFd) -> bool {
+    // The lowest free number is the one that a duplicate gets.
+    any.as_fd().try_clone_to_owned().is_ok_and(|lowest| is_below_reserve(&lowest, descriptor_limit()))
+}
+
+/// The most descriptors that this process may have open.
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {
+    u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number + DESCRIPTOR_RESERVE < limit)
+}
+
+/// What to do about an error, where that is to have more descriptors; empty otherwise. For the end of a message.
+pub fn shortage_remedy(error: &io::Error) -> &'static str {
+    match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::EMFILE | Errno::ENFILE => {
+            "\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)"
+        }
+        _ => "",
+    }
+}
+
+/// Whether accepting failed for want of something that comes back: descriptors or memory (accept(2)).
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+}

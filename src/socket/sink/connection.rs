@@ -1,0 +1,260 @@
+//! One established connection of a sink link, and what the kernel does for it.
+//!
+//! Lives here: its sends and its watch, and what of it is confirmed. Never here: connecting, or what follows its end (`remote`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::Pace;
+use crate::config::plan::Confirm;
+use crate::kernel::{Medium, Socket, Token};
+use crate::ledger::Outcome;
+use crate::limits::{CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, PROVEN_AFTER};
+use crate::socket::send_queue::SendQueue;
+
+/// An established connection, or a connected datagram socket.
+pub(super) struct Connection<S> {
+    /// The place of its endpoint in the link's order.
+    pub(super) endpoint: usize,
+    pub(super) socket: S,
+    medium: Medium,
+    confirm: Confirm,
+    /// What was acknowledged when it opened; the handshake counts as one byte on the side that connected.
+    baseline: u64,
+    /// Sends that are under way, or whose predecessors are: one of a stream, a chain of datagrams.
+    sends: VecDeque<Send>,
+    pub(super) watching: Option<Token>,
+    /// Set once the peer sent FIN: until when what was sent before may be acknowledged.
+    pub(super) peer_closed: Option<Instant>,
+    /// When to look for confirmations, while something is unconfirmed.
+    look_at: Option<Instant>,
+    look_wait: Duration,
+    /// When to send again after a shortage in our kernel.
+    not_before: Option<Instant>,
+    pub(super) opened: Instant,
+    /// Whether anything was delivered on it.
+    delivered: bool,
+}
+
+struct Send {
+    token: Token,
+    result: Option<Result<usize, Errno>>,
+}
+
+/// What a send's completion means for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// It goes on.
+    GoOn,
+    /// It goes on; so many messages were too large for a datagram, and failed.
+    TooLarge(u32),
+    /// It is of no use any more.
+    Broken(Errno),
+}
+
+impl<S: Socket> Connection<S> {
+    pub(super) fn open(
+        endpoint: usize,
+        socket: S,
+        medium: Medium,
+        confirm: Confirm,
+        now: Instant,
+    ) -> io::Result<Connection<S>> {
+        if medium == Medium::Tcp && socket.is_connected_to_itself() {
+            // At once and without TIME_WAIT: the port is the sink's.
+            socket.reset_on_close()?;
+            return Err(io::Error::other("nobody listens there; the connection was to itself"));
+        }
+        let baseline = socket.acknowledged();
+        Ok(Connection {
+            endpoint,
+            socket,
+            medium,
+            confirm,
+            baseline,
+            sends: VecDeque::new(),
+            watching: None,
+            peer_closed: None,
+            look_at: None,
+            look_wait: CONFIRM_WAIT_MIN,
+            not_before: None,
+            opened: now,
+            delivered: false,
+        })
+    }
+
+    /// Whether the kernel holds nothing of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sends.is_empty() && self.watching.is_none()
+    }
+
+    pub(super) fn is_sending(&self) -> bool {
+        !self.sends.is_empty()
+    }
+
+    /// Whether it may send now.
+    pub(super) fn may_send(&self, now: Instant) -> bool {
+        self.sends.is_empty() && self.peer_closed.is_none() && self.not_before.is_none_or(|at| at <= now)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.look_at, self.peer_closed, self.not_before].into_iter().flatten().min()
+    }
+
+    /// Operations that are under way.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        let unfinished = self.sends.iter().filter(|send| send.result.is_none()).map(|send| send.token);
+        unfinished.chain(self.watching).collect()
+    }
+
+    pub(super) fn began(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        self.not_before = None;
+        self.sends.extend(tokens.into_iter().map(|token| Send { token, result: None }));
+    }
+
+    /// Whether it did its work: delivered something, or lasted. What was only written to a datagram socket proves nothing.
+    pub(super) fn is_proven(&self, now: Instant) -> bool {
+        let delivered = self.delivered && !self.medium.is_datagrams();
+        delivered || now >= self.opened + PROVEN_AFTER
+    }
+
+    /// Takes the result of a send. What our kernel took is settled at `written`; else it is worth a look at once, since an
+    /// acknowledgement may have come while the send ran.
+    pub(super) fn sent(
+        &mut self,
+        token: Token,
+        result: Result<usize, Errno>,
+        queue: &mut SendQueue,
+        pace: Pace,
+        now: Instant,
+    ) -> After {
+        if let Some(send) = self.sends.iter_mut().find(|send| send.token == token) {
+            send.result = Some(result);
+        }
+        let mut after = After::GoOn;
+        // A chain's results count in its order, whatever order they come in.
+        while let Some(result) = self.sends.front().and_then(|send| send.result) {
+            self.sends.pop_front();
+            let of_this = match self.medium.is_datagrams() {
+                true => self.datagram_sent(result, queue, now),
+                false => self.stream_sent(result, queue, pace, now),
+            };
+            after = after.and(of_this);
+        }
+        after
+    }
+
+    fn stream_sent(
+        &mut self,
+        result: Result<usize, Errno>,
+        queue: &mut SendQueue,
+        pace: Pace,
+        now: Instant,
+    ) -> After {
+        match (result, self.confirm) {
+            (Ok(bytes), Confirm::Written) => {
+                queue.advance(bytes);
+                self.delivered |= queue.confirm(queue.sent_bytes());
+                After::GoOn
+            }
+            (Ok(bytes), Confirm::Acked) => {
+                queue.advance(bytes);
+                self.look_at = Some(now);
+                self.look_wait = shortest_look(pace);
+                After::GoOn
+            }
+            // A cancel that reached the kernel's worker shows as an interrupted call.
+            (Err(Errno::ECANCELED | Errno::EINTR), _) => After::GoOn,
+            (Err(errno), _) => After::Broken(errno),
+        }
+    }
+
+    fn datagram_sent(&mut self, result: Result<usize, Errno>, queue: &mut SendQueue, now: Instant) -> After {
+        match result {
+            Ok(_) => {
+                queue.settle_first(Outcome::Delivered);
+                self.delivered = true;
+                After::GoOn
+            }
+            Err(Errno::EMSGSIZE) => {
+                queue.settle_first(Outcome::Failed);
+                After::TooLarge(1)
+            }
+            // Those behind one that failed are cancelled, and sent again with it.
+            Err(Errno::ECANCELED | Errno::EINTR) => After::GoOn,
+            Err(Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN) => {
+                self.not_before = Some(now + CONFIRM_WAIT_MIN);
+                After::GoOn
+            }
+            Err(errno) => After::Broken(errno),
+        }
+    }
+
+    /// Settles what the peer has confirmed, if it is time to look.
+    pub(super) fn look_for_confirmations(&mut self, queue: &mut SendQueue, pace: Pace, now: Instant) {
+        if self.look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if queue.confirm(self.acknowledged()) {
+            self.delivered = true;
+            self.look_wait = shortest_look(pace);
+        }
+        let unconfirmed = queue.unconfirmed_bytes() > 0;
+        self.look_at = unconfirmed.then(|| now + self.look_wait);
+        self.look_wait = (self.look_wait * 2).min(CONFIRM_WAIT_MAX);
+    }
+
+    /// Looks at once, and often.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.look_wait = CONFIRM_WAIT_MIN_DRAINING;
+        self.look_at = self.look_at.map(|_| now);
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.socket.acknowledged().saturating_sub(self.baseline)
+    }
+
+    /// Bytes of this connection that are confirmed at the level that its sink asks for.
+    pub(super) fn confirmed(&self, queue: &SendQueue) -> u64 {
+        match self.confirm {
+            Confirm::Written => queue.sent_bytes(),
+            Confirm::Acked => self.acknowledged(),
+        }
+    }
+
+    /// Says goodbye: gracefully, or by a reset, so that what our kernel holds does not arrive after what is sent on the next.
+    pub(super) fn part(&self, gracefully: bool) {
+        if self.medium.is_datagrams() {
+            return;
+        }
+        if gracefully {
+            self.socket.say_goodbye();
+        } else {
+            // It fails only where nothing is connected any more.
+            let _ = self.socket.reset_on_close();
+        }
+    }
+}
+
+impl After {
+    fn and(self, next: After) -> After {
+        match (self, next) {
+            (After::Broken(errno), _) | (_, After::Broken(errno)) => After::Broken(errno),
+            (After::TooLarge(one), After::TooLarge(other)) => After::TooLarge(one + other),
+            (After::TooLarge(count), After::GoOn) | (After::GoOn, After::TooLarge(count)) => {
+                After::TooLarge(count)
+            }
+            (After::GoOn, After::GoOn) => After::GoOn,
+        }
+    }
+}
+
+fn shortest_look(pace: Pace) -> Duration {
+    match pace {
+        Pace::Steady => CONFIRM_WAIT_MIN,
+        Pace::Hurried => CONFIRM_WAIT_MIN_DRAINING,
+    }
+}
