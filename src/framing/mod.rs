@@ -21,7 +21,7 @@ mod wire;
 use bytes::Bytes;
 
 pub use self::reframe::reframe;
-pub use self::wire::{Whole, payloads, whole_prefix};
+pub use self::wire::{Frame, Whole, frames, payloads, slices, whole_prefix};
 use crate::message::{Framing, Run};
 
 /// The byte that ends a line.
@@ -144,6 +144,17 @@ impl Framer {
         };
         self.spent = fed.as_ref().err().cloned();
         fed
+    }
+
+    /// x
+    pub fn feed_datagram(
+        &mut self,
+        input: Bytes,
+        _cut: bool,
+        runs: &mut Vec<Run>,
+    ) -> Result<bool, FramingError> {
+        self.feed(input, runs)?;
+        Ok(self.finish(runs))
     }
 
     /// The sender's FIN. A last line without LF is a message. Returns whether something torn was left: an octet-counted

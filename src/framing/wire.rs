@@ -60,13 +60,24 @@ fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
 /// Where one message is, in wire bytes from the run's beginning.
 ///
 /// Invariant: payload.start ≤ payload.end ≤ end, the last not in the head.
-pub(super) struct Frame {
-    pub(super) payload: Range<usize>,
+pub struct Frame {
+    /// x
+    pub payload: Range<usize>,
+    /// x
+    pub wire: Range<usize>,
     end: usize,
+}
+/// x
+pub fn slices(run: &Run, range: Range<usize>) -> (bytes::Bytes, bytes::Bytes) {
+    let h = run.head.len();
+    (
+        run.head.slice(range.start.min(h)..range.end.min(h)),
+        run.body.slice(range.start.max(h) - h..range.end.max(h) - h),
+    )
 }
 
 /// Where each message of the run is.
-pub(super) fn frames(run: &Run) -> impl Iterator<Item = Frame> {
+pub fn frames(run: &Run) -> impl Iterator<Item = Frame> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let frame = match run.framing {
@@ -84,7 +95,7 @@ fn line_at(run: &Run, at: usize) -> Option<Frame> {
     // The head holds no LF: that would be a message which ended in an earlier receive.
     let from = at.saturating_sub(run.head.len());
     let lf = run.head.len() + from + memchr(LF, &run.body[from..])?;
-    Some(Frame { payload: at..lf, end: lf + 1 })
+    Some(Frame { payload: at..lf, wire: at..lf + 1, end: lf + 1 })
 }
 
 fn octet_at(run: &Run, at: usize) -> Option<Frame> {
@@ -94,5 +105,9 @@ fn octet_at(run: &Run, at: usize) -> Option<Frame> {
     };
     debug_assert!(count.is_ok(), "a run is canonical");
     let count = count.ok()??;
-    Some(Frame { payload: at + count.header..at + count.frame(), end: at + count.frame() })
+    Some(Frame {
+        payload: at + count.header..at + count.frame(),
+        wire: at..at + count.frame(),
+        end: at + count.frame(),
+    })
 }

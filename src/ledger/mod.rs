@@ -103,6 +103,13 @@ pub struct Way {
     pub sink: usize,
 }
 
+/// x
+pub struct Part {
+    /// x
+    pub sink: usize,
+    /// x
+    pub bytes: usize,
+}
 /// The books of one reactor. Cloning shares them; they stay on their thread.
 #[derive(Clone)]
 pub struct Ledger(Rc<Books>);
@@ -122,6 +129,16 @@ impl Ledger {
         Ticket { books: Rc::clone(&self.0), way, messages, bytes }
     }
 
+    /// x
+    pub fn admit_each(&self, source: usize, parts: &[Part], messages: u32) -> Vec<Ticket> {
+        parts.iter().map(|part| self.admit(Way { source, sink: part.sink }, messages, part.bytes)).collect()
+    }
+    /// x
+    pub fn refuse(&self, _source: usize, _count: u64) {}
+    /// x
+    pub fn misframe(&self, _source: usize) {}
+    /// x
+    pub fn note_kernel_drops(&self, _source: usize, _count: u64) {}
     /// Counts the first part of a message whose rest never came. It was never a message.
     pub fn tear(&self, source: usize) {
         add(&self.0.reactor.torn, 1);

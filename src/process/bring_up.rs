@@ -2,10 +2,9 @@
 //!
 //! Lives here: opening, binding, resolving, starting threads. Never here: what happens once they run.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -13,17 +12,17 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use socket2::SockRef;
 use thiserror::Error;
 
+use super::opening::{Listening, Sources, open_outlet};
 use super::placement::{self, PlacementError};
 use super::report::LedgerFile;
-use crate::config::plan::{Listen, Plan, Sink, Source, Target};
-use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup, SetupFailed};
-use crate::ring::{SetupError, Support};
-use crate::socket::address::{self, AddressError};
-use crate::socket::listener::{Seats, descriptor_limit, has_descriptors, shortage_remedy};
-use crate::socket::sink::Turn;
+use crate::config::plan::Plan;
+use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup};
+use crate::ring::{Ring, SetupError, Support};
+use crate::socket::address::AddressError;
+use crate::socket::descriptors::{descriptor_limit, has_descriptors, shortage_remedy};
+use crate::socket::socket_file::{Owned, SocketFileError};
 
 /// Why the relay cannot start. Each says what to do about it.
 #[derive(Debug, Error)]
@@ -37,6 +36,9 @@ pub enum StartError {
     /// An address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// A socket file cannot be made.
+    #[error(transparent)]
+    SocketFile(#[from] SocketFileError),
     /// The cores are not there.
     #[error(transparent)]
     Placement(#[from] PlacementError),
@@ -67,9 +69,6 @@ pub enum StartError {
          remedy: raise it (`ulimit -n`, or LimitNOFILE= in the unit)"
     )]
     Descriptors(u64),
-    /// A reactor could not be set up.
-    #[error(transparent)]
-    Reactor(#[from] SetupFailed),
 }
 
 /// A relay whose reactors run.
@@ -78,7 +77,9 @@ pub struct Relay {
     pub(super) ledger_file: Option<LedgerFile>,
     pub(super) bell: Arc<EventFd>,
     pub(super) threads: Vec<ReactorThread>,
-    listening: Vec<SocketAddr>,
+    listening: Vec<Listening>,
+    /// Removed when the relay is gone.
+    _files: Vec<Owned>,
 }
 
 /// A reactor's thread, and the line to it.
@@ -100,12 +101,12 @@ impl Relay {
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
         let outlets = plan.sinks.iter().map(|sink| open_outlet(sink, cores.len()));
         let outlets = outlets.collect::<Result<Vec<_>, _>>()?;
-        let (inlets, listening) = open_inlets(&plan.sources, cores.len())?;
-        let mut relay = Relay { ledger_file, listening, ..Relay::idle(plan)? };
+        let Sources { inlets, listening, files } = Sources::open(&plan.sources, cores.len())?;
+        let mut relay = Relay { ledger_file, listening, _files: files, ..Relay::idle(plan)? };
         let mut go_ahead = Vec::new();
         for (core, inlets) in cores.into_iter().zip(inlets) {
-            let setup = relay.setup(support, inlets, &outlets)?;
-            let (thread, go) = start_reactor(core, setup)?;
+            let setup = relay.setup(inlets, &outlets)?;
+            let (thread, go) = start_reactor(core, support, setup)?;
             relay.threads.push(thread);
             go_ahead.push(go);
         }
@@ -124,25 +125,34 @@ impl Relay {
     pub(super) fn idle(plan: &Plan) -> io::Result<Relay> {
         let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let plan = plan.clone();
-        Ok(Relay { plan, ledger_file: None, bell, threads: Vec::new(), listening: Vec::new() })
+        let (threads, listening) = (Vec::new(), Vec::new());
+        Ok(Relay { plan, ledger_file: None, bell, threads, listening, _files: Vec::new() })
     }
 
-    fn setup(&self, support: Support, inlets: Vec<Inlet>, outlets: &[Outlet]) -> Result<Setup, StartError> {
+    fn setup(
+        &self,
+        inlets: Vec<Inlet<OwnedFd>>,
+        outlets: &[Outlet<OwnedFd>],
+    ) -> Result<Setup<OwnedFd>, StartError> {
         let control = Arc::new(Control::new(Arc::clone(&self.bell)).map_err(io::Error::from)?);
         let outlets = outlets.iter().map(Outlet::try_clone).collect::<io::Result<Vec<_>>>()?;
         let outlets = self.plan.sinks.iter().cloned().zip(outlets).collect();
-        Ok(Setup { control, support, max_in_flight: self.plan.max_in_flight, inlets, outlets })
+        let bell = control.bell()?;
+        Ok(Setup { control, bell, max_in_flight: self.plan.max_in_flight, inlets, outlets })
     }
 
-    /// Where it listens, with the ports that the kernel chose.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.listening
+    /// Where it listens for TCP connections, with the ports that the kernel chose.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        let tcp = self.listening.iter().filter_map(|at| match at {
+            Listening::Tcp(address) => Some(*address),
+            Listening::Udp(_) | Listening::Unix(_) | Listening::Unixgram(_) => None,
+        });
+        tcp.collect()
     }
 
-    /// The same, for a log line.
+    /// Everywhere that it listens, for a log line.
     pub fn listening(&self) -> String {
-        let addresses: Vec<String> =
-            self.listening.iter().map(|address| format!("tcp://{address}")).collect();
+        let addresses: Vec<String> = self.listening.iter().map(Listening::to_string).collect();
         addresses.join(" ")
     }
 
@@ -172,68 +182,16 @@ fn open_ledger(path: &Path) -> Result<LedgerFile, StartError> {
     LedgerFile::open(path).map_err(|error| StartError::Ledger { path: path.to_owned(), error })
 }
 
-/// Each source's listeners, sorted by reactor, and every address that is listened on.
-fn open_inlets(
-    sources: &[Source],
-    reactors: usize,
-) -> Result<(Vec<Vec<Inlet>>, Vec<SocketAddr>), StartError> {
-    let mut inlets: Vec<Vec<Inlet>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
-    let mut listening = Vec::new();
-    for source in sources {
-        let seats = Arc::new(Seats::new(source.max_connections));
-        let listeners = open_listeners(source, reactors, &mut listening)?;
-        for (of_reactor, listeners) in inlets.iter_mut().zip(listeners) {
-            of_reactor.push(Inlet { plan: source.clone(), seats: Arc::clone(&seats), listeners });
-        }
-    }
-    Ok((inlets, listening))
-}
-
-/// One source's listeners, sorted by reactor: each has one for every address of the source.
-fn open_listeners(
-    source: &Source,
-    reactors: usize,
-    listening: &mut Vec<SocketAddr>,
-) -> Result<Vec<Vec<OwnedFd>>, StartError> {
-    let mut by_reactor: Vec<Vec<OwnedFd>> = std::iter::repeat_with(Vec::new).take(reactors).collect();
-    let Listen::Tcp(at) = &source.listen else { unreachable!("no such source yet") };
-    for address in address::resolve(at)? {
-        let sockets = address::listen(address, reactors, source.receive_buffer)?;
-        let bound = SockRef::from(&sockets[0]).local_addr()?.as_socket();
-        listening.push(bound.unwrap_or(address));
-        by_reactor.iter_mut().zip(sockets).for_each(|(of_reactor, socket)| of_reactor.push(socket));
-    }
-    Ok(by_reactor)
-}
-
-fn open_outlet(sink: &Sink, reactors: usize) -> Result<Outlet, StartError> {
-    let file = match &sink.target {
-        Target::Tcp(to) => return Ok(Outlet::Tcp(address::resolve(&to[0])?)),
-        Target::Udp(_) | Target::Unix(_) | Target::Unixgram(_) => unreachable!("no such sink yet"),
-        Target::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
-        Target::File(path) => open_file(path)?.into(),
-    };
-    let turns = (reactors > 1).then(Turn::shared).transpose().map_err(io::Error::from)?;
-    Ok(Outlet::File { file, turns })
-}
-
-/// Only a regular file has an end to append to, which is where each reactor finds what the others wrote (open(2), O_APPEND).
-fn open_file(path: &Path) -> Result<File, StartError> {
-    let refused = |error, remedy| StartError::File { path: path.to_owned(), error, remedy };
-    if path.metadata().is_ok_and(|known| !known.is_file()) {
-        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-        return Err(refused(error, "for a pipe or a terminal, use --to stdout and redirect it"));
-    }
-    let opened = OpenOptions::new().append(true).create(true).open(path);
-    opened.map_err(|error| refused(error, "name a file in a folder that exists and may be written to"))
-}
-
 /// Starts a reactor and waits until it is set up. It turns once it gets the go-ahead, and ends if that never comes.
-fn start_reactor(core: usize, setup: Setup) -> Result<(ReactorThread, Sender<()>), StartError> {
+fn start_reactor(
+    core: usize,
+    support: Support,
+    setup: Setup<OwnedFd>,
+) -> Result<(ReactorThread, Sender<()>), StartError> {
     let control = Arc::clone(&setup.control);
     let ((ready, is_ready), (go, may_go)) = (mpsc::channel(), mpsc::channel());
     let thread = thread::Builder::new().name(format!("reactor-{core}"));
-    let handle = thread.spawn(move || run_reactor(core, setup, &ready, &may_go))?;
+    let handle = thread.spawn(move || run_reactor(core, support, setup, &ready, &may_go))?;
     is_ready
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
@@ -242,14 +200,17 @@ fn start_reactor(core: usize, setup: Setup) -> Result<(ReactorThread, Sender<()>
 
 fn run_reactor(
     core: usize,
-    setup: Setup,
-    ready: &Sender<Result<(), SetupFailed>>,
+    support: Support,
+    setup: Setup<OwnedFd>,
+    ready: &Sender<Result<(), StartError>>,
     may_go: &Receiver<()>,
 ) -> (Books, Result<(), Broke>) {
     if let Err(errno) = placement::pin(core) {
         tracing::warn!(core, %errno, "a reactor is not pinned");
     }
-    let (reactor, said) = match Reactor::new(setup) {
+    let made = Ring::new(support, setup.max_in_flight).map_err(StartError::from);
+    let made = made.and_then(|ring| Ok(Reactor::new(setup, ring)?));
+    let (reactor, said) = match made {
         Ok(reactor) => (Some(reactor), ready.send(Ok(()))),
         Err(error) => (None, ready.send(Err(error))),
     };

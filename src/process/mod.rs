@@ -5,6 +5,7 @@
 mod bring_up;
 mod coordinator;
 mod decision;
+mod opening;
 mod placement;
 mod report;
 mod signals;

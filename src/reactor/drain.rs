@@ -62,7 +62,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    fn link_keys(&self) -> Vec<usize> {
+    pub(super) fn link_keys(&self) -> Vec<usize> {
         self.links.iter().map(|(key, _)| key).collect()
     }
 
@@ -209,9 +209,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn drain_deadline(&self) -> Option<Instant> {
         let accept_again = match self.stage {
             Stage::Sealing | Stage::Expiring => self.accept_again,
-            Stage::Running | Stage::Sealed | Stage::Drained | Stage::Expired | Stage::Closing | Stage::Halted => {
-                None
-            }
+            Stage::Running
+            | Stage::Sealed
+            | Stage::Drained
+            | Stage::Expired
+            | Stage::Closing
+            | Stage::Halted => None,
         };
         [self.next_look, accept_again].into_iter().flatten().min()
     }

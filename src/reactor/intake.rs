@@ -18,9 +18,7 @@ use crate::config::plan::{Overflow, Source};
 use crate::framing::{Bounds, Framer, FramingError};
 use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
-use crate::limits::{
-    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, DATAGRAMS_A_TURN, IDLE_LOOKS,
-};
+use crate::limits::{BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, DATAGRAMS_A_TURN, IDLE_LOOKS};
 use crate::socket::descriptors::is_shortage;
 use crate::socket::listener::Notice;
 use crate::socket::source::{Intake, SourceLink};
@@ -229,7 +227,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let SourceOf { plan, seats } = &self.sources[source];
         if seats.announces(Notice::Drops, now) {
             let source = &plan.name;
-            warn!(source, more, "the kernel dropped datagrams for want of room: a larger receive_buffer holds more");
+            warn!(
+                source,
+                more, "the kernel dropped datagrams for want of room: a larger receive_buffer holds more"
+            );
         }
     }
 

@@ -145,10 +145,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         })
     }
 
-    fn run_with(
-        mut self,
-        turns: impl FnOnce(&mut Self) -> Result<(), Broke>,
-    ) -> (Books, Result<(), Broke>) {
+    fn run_with(mut self, turns: impl FnOnce(&mut Self) -> Result<(), Broke>) -> (Books, Result<(), Broke>) {
         // What is left of it after a panic is counted and dropped, nothing else.
         let ended = catch_unwind(AssertUnwindSafe(|| turns(&mut self))).unwrap_or(Err(Broke::Panicked));
         self.abandon_all();

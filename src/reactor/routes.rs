@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use super::{Lane, Owner, Reactor};
 use crate::config::plan::{Balance, Key, Overflow, Sink};
+use crate::framing::reframe;
 use crate::kernel::Kernel;
 use crate::ledger::{Outcome, Part, Ticket, Way};
 use crate::lifecycle::Stage;
 use crate::limits::RUN_OVERHEAD;
 use crate::message::{Framing, Run};
-use crate::framing::reframe;
 use crate::route::{Ranking, key_of, least_loaded, partition, segments};
 
 /// The links of one sink, by what decides between them.

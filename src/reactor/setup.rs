@@ -193,7 +193,8 @@ fn open_links<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
         Outlet::Remote(endpoints) => {
             let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
             let (orders, pool) = plan_pool(sink, &names, first);
-            let (terms, endpoints) = (Rc::new(terms(sink)), endpoints.iter().cloned().map(Rc::new).collect::<Vec<_>>());
+            let (terms, endpoints) =
+                (Rc::new(terms(sink)), endpoints.iter().cloned().map(Rc::new).collect::<Vec<_>>());
             let link = |(n, order): (usize, Vec<usize>)| {
                 let order = order.into_iter().map(|endpoint| Rc::clone(&endpoints[endpoint])).collect();
                 let owner = Owner::sink(first + n);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,9 +12,12 @@ use nix::sys::eventfd::EventFd;
 
 use super::*;
 use crate::config::RunArgs;
+use crate::kernel::{Address, Waits};
 use crate::ledger::{Way, all_drained};
 use crate::limits::MAX_IN_FLIGHT_MIN;
-use crate::ring::Support;
+use crate::message::Framing;
+use crate::ring::{Ring, Support};
+use crate::socket::sink::Endpoint;
 
 const HANG: Duration = Duration::from_secs(10);
 
@@ -32,19 +36,23 @@ fn start(support: Support, sink: &TcpListener) -> Started {
     let address = listener.local_addr().unwrap();
     let bell = Arc::new(EventFd::new().unwrap());
     let control = Arc::new(Control::new(Arc::clone(&bell)).unwrap());
+    let endpoint = Endpoint { name: "sink".to_owned(), addresses: vec![Address::Tcp(to)] };
     let inlet = Inlet {
         plan: plan.sources[0].clone(),
-        seats: Arc::new(Seats::new(100)),
-        listeners: vec![listener.into()],
+        seats: Arc::new(Seats::new(100, None)),
+        sockets: vec![OwnedFd::from(listener)],
     };
     let setup = Setup {
+        bell: control.bell().unwrap(),
         control: Arc::clone(&control),
-        support,
         max_in_flight: MAX_IN_FLIGHT_MIN,
         inlets: vec![inlet],
-        outlets: vec![(plan.sinks[0].clone(), Outlet::Tcp(vec![to]))],
+        outlets: vec![(plan.sinks[0].clone(), Outlet::Remote(vec![endpoint]))],
     };
-    let thread = std::thread::spawn(move || Reactor::new(setup).expect("a reactor").run());
+    let thread = std::thread::spawn(move || {
+        let ring = Ring::new(support, MAX_IN_FLIGHT_MIN).expect("a ring");
+        Reactor::new(setup, ring).expect("a reactor").run()
+    });
     Started { address, control, bell, thread }
 }
 
@@ -86,19 +94,25 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     }
 }
 
-fn reactor() -> (Reactor, Arc<Control>) {
+fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
-    let inlet = Inlet { plan: plan.sources[0].clone(), seats: Arc::new(Seats::new(1)), listeners: vec![] };
-    let outlet = Outlet::File { file: std::fs::File::open("/dev/null").unwrap().into(), turns: None };
+    let inlet =
+        Inlet { plan: plan.sources[0].clone(), seats: Arc::new(Seats::new(1, None)), sockets: vec![] };
+    let outlet = Outlet::File {
+        file: OwnedFd::from(std::fs::File::open("/dev/null").unwrap()),
+        waits: Waits::Anywhere,
+        turns: None,
+    };
     let setup = Setup {
         control: Arc::clone(&control),
-        support: Support::detect().unwrap(),
+        bell: control.bell().unwrap(),
         max_in_flight: plan.max_in_flight,
         inlets: vec![inlet],
         outlets: vec![(plan.sinks[0].clone(), outlet)],
     };
-    (Reactor::new(setup).unwrap(), control)
+    let ring = Ring::new(Support::detect().unwrap(), plan.max_in_flight).unwrap();
+    (Reactor::new(setup, ring).unwrap(), control)
 }
 
 #[test]

@@ -145,7 +145,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             return true;
         }
         let used = self.ledger.bytes_in_flight() + self.kernel.offered_bytes();
-        used + BUFFER_SIZE <= self.max_in_flight && !link.route.lanes().iter().any(|&lane| self.has_its_share(lane))
+        used + BUFFER_SIZE <= self.max_in_flight
+            && !link.route.lanes().iter().any(|&lane| self.has_its_share(lane))
     }
 
     /// Whether nothing more can be taken for this route.

@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn what_was_dropped_is_read_from_its_control_message_only() {
         let message = |level: i32, kind: i32| {
-            [&20_usize.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), &7_u32.to_ne_bytes()].concat()
+            [&20_usize.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), &7_u32.to_ne_bytes()]
+                .concat()
         };
         assert_eq!(dropped(&message(libc::SOL_SOCKET, libc::SO_RXQ_OVFL)), Some(7));
         assert_eq!(dropped(&message(libc::SOL_SOCKET, libc::SO_TIMESTAMP)), None);

@@ -10,11 +10,11 @@ use io_uring::{cqueue, opcode, squeue, types};
 use nix::errno::Errno;
 use socket2::SockAddr;
 
+use super::Event;
 use super::buffers::{GROUP, Pool};
 use super::datagram;
 use super::support::Support;
 use super::vectors::Vectors;
-use super::Event;
 use crate::kernel::{Gather, Token, Waits};
 use crate::limits::ANSWER_BUFFER;
 

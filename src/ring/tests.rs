@@ -117,10 +117,10 @@ fn accept_connect_and_a_gathered_send_move_bytes_over_loopback() {
     ring.accept(1, &Rc::new(listener.into()));
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let socket = Rc::new(OwnedFd::from(socket));
-    ring.connect(2, &socket, address);
+    ring.connect(2, &socket, address.into());
     let opened = reap_until(&mut ring, |all| all.len() == 2);
     let mut peer = opened.into_iter().find_map(|one| match one.event {
-        Event::Accepted(Ok(fd)) => Some(TcpStream::from(fd)),
+        Event::Accepted(Ok(fd)) => Some(TcpStream::from(Rc::into_inner(fd).expect("nobody else has it"))),
         _ => None,
     });
     let mut gather = Box::<Gather>::default();

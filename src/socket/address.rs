@@ -164,12 +164,7 @@ fn bound_patiently(address: SocketAddr, kind: Type, receive_buffer: Option<usize
     }
 }
 
-fn bound(
-    address: SocketAddr,
-    kind: Type,
-    receive_buffer: Option<usize>,
-    share: bool,
-) -> io::Result<Socket> {
+fn bound(address: SocketAddr, kind: Type, receive_buffer: Option<usize>, share: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_reuse_port(share)?;
     if address.is_ipv6() {

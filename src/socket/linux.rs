@@ -54,12 +54,7 @@ impl<O: Copy> Kernel for Ring<O> {
         self.send(owner, socket, gather)
     }
 
-    fn send_datagrams(
-        &mut self,
-        owner: O,
-        socket: &Rc<OwnedFd>,
-        datagrams: Vec<Box<Gather>>,
-    ) -> Vec<Token> {
+    fn send_datagrams(&mut self, owner: O, socket: &Rc<OwnedFd>, datagrams: Vec<Box<Gather>>) -> Vec<Token> {
         self.send_datagrams(owner, socket, datagrams)
     }
 
@@ -110,8 +105,7 @@ impl<O: Copy> Kernel for Ring<O> {
         let mut control = cmsg_space!(u32);
         let mut buffer = [IoSliceMut::new(blank.as_mut_slice())];
         let flags = MsgFlags::MSG_DONTWAIT;
-        let received =
-            recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer, Some(&mut control), flags);
+        let received = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut buffer, Some(&mut control), flags);
         match received.map(|message| Received::of(&message)) {
             Ok(received) => Input::Data(received.datagram(blank.filled(received.bytes))),
             Err(Errno::EAGAIN) => Input::Empty,
@@ -208,7 +202,7 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn peer_has_finished(&self) -> bool {
-        let mut watched = [PollFd::new(self.as_fd(), PollFlags::POLLRDHUP)];
+        let mut watched = [PollFd::new(self.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
         poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 

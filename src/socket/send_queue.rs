@@ -106,7 +106,8 @@ impl SendQueue {
         payload_only: bool,
         spare: &mut Vec<Box<Gather>>,
     ) -> Vec<Box<Gather>> {
-        let each = self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
+        let each =
+            self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
         let datagrams = each.take(at_most).map(|(run, frame)| {
             let (head, body) = slices(run, if payload_only { frame.payload } else { frame.wire });
             let mut gather = spare.pop().unwrap_or_default();

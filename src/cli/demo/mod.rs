@@ -56,7 +56,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let sink = load::listen(loopback, Framing::Line).map_err(DemoError::Sink)?;
     let relay = Relay::start(&relay_args(args, sink.address()).plan()?)?;
     let began = Instant::now();
-    let sending = load::start(send_plan(args, relay.addresses()[0]))?;
+    let sending = load::start(send_plan(args, relay.tcp_addresses()[0]))?;
     let (report, flow) = thread::scope(|scope| {
         let conductor = scope.spawn(|| conduct(&sink, args.messages.get(), began));
         let report = relay.run_to_end(&signals);

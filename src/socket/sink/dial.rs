@@ -104,7 +104,10 @@ mod tests {
 
     fn dialer(now: Instant) -> Dialer {
         let endpoint = |port: u16| {
-            let addresses = vec![Address::Tcp(([127, 0, 0, 1], port).into()), Address::Tcp(([127, 0, 0, 2], port).into())];
+            let addresses = vec![
+                Address::Tcp(([127, 0, 0, 1], port).into()),
+                Address::Tcp(([127, 0, 0, 2], port).into()),
+            ];
             Rc::new(Endpoint { name: format!("{port}"), addresses })
         };
         Dialer::new([1, 2, 3].map(endpoint).to_vec(), now)

@@ -53,8 +53,13 @@ enum State<S> {
 
 impl<K: Kernel> FileSink<K> {
     /// A link that writes to `file` at its position, when it is its turn.
-    pub fn new(owner: O, name: String, file: Rc<OwnedFd>, turn: Option<Turn<K::Socket>>) -> FileSink<K> {
-        let waits = if file.is_terminal() { Waits::InThread } else { Waits::Anywhere };
+    pub fn new(
+        owner: K::Owner,
+        name: String,
+        file: K::Socket,
+        waits: Waits,
+        turn: Option<Turn<K::Socket>>,
+    ) -> FileSink<K> {
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
         let (gather, pace) = (Some(Box::default()), Pace::Steady);

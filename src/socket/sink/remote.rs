@@ -63,11 +63,7 @@ enum State<S> {
 enum Spare<S> {
     None,
     Trying(Attempt<S>),
-    Ready {
-        endpoint: usize,
-        socket: S,
-        since: Instant,
-    },
+    Ready { endpoint: usize, socket: S, since: Instant },
 }
 
 struct Attempt<S> {
@@ -241,7 +237,8 @@ impl<K: Kernel> RemoteSink<K> {
             return;
         }
         if self.terms.medium.is_datagrams() {
-            let datagrams = self.queue.datagrams(DATAGRAMS_AT_ONCE, self.terms.payload_only, &mut self.gathers);
+            let datagrams =
+                self.queue.datagrams(DATAGRAMS_AT_ONCE, self.terms.payload_only, &mut self.gathers);
             connection.began(kernel.send_datagrams(self.owner, &connection.socket, datagrams));
         } else {
             let mut gather = self.gathers.pop().unwrap_or_default();
@@ -267,7 +264,9 @@ impl<K: Kernel> RemoteSink<K> {
 
     fn connected(&mut self, kernel: &mut K, token: Token, result: Result<(), Errno>, now: Instant) {
         match std::mem::replace(&mut self.spare, Spare::None) {
-            Spare::Trying(attempt) if attempt.token == token => return self.spare_connected(attempt, result, now),
+            Spare::Trying(attempt) if attempt.token == token => {
+                return self.spare_connected(attempt, result, now);
+            }
             spare => self.spare = spare,
         }
         let State::Connecting(Attempt { endpoint, socket, .. }) = &self.state else { return };
@@ -330,7 +329,10 @@ impl<K: Kernel> RemoteSink<K> {
         if self.complained.is_none_or(|at| now >= at + PAUSE_LOG_EVERY) {
             self.complained = Some(now);
             let sink = &self.terms.name;
-            warn!(sink, messages, "too large for a datagram: failed; lower max_message, or send over a stream");
+            warn!(
+                sink,
+                messages, "too large for a datagram: failed; lower max_message, or send over a stream"
+            );
         }
     }
 
