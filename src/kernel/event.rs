@@ -37,6 +37,8 @@ pub enum Event<S, L> {
     Watched(Result<usize, Errno>),
     /// How many bytes our kernel took; fewer than offered is normal on streams.
     Sent(Result<usize, Errno>, Box<Gather>),
+    /// There is room for a datagram, or the wait for it failed or was cancelled.
+    HasRoom(Result<(), Errno>),
     /// The handshake's end.
     Connected(Result<(), Errno>),
     /// Somebody rang the bell that was waited for, unless the wait failed or was cancelled.

@@ -89,6 +89,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             Event::Accepted(_)
             | Event::Watched(_)
             | Event::Sent(..)
+            | Event::HasRoom(_)
             | Event::Connected(_)
             | Event::Woken(_)
             | Event::Canceled => unreachable!("a source link only receives"),

@@ -22,7 +22,7 @@ use io_uring::{IoUring, cqueue, types};
 use socket2::SockAddr;
 
 pub use buffers::{Blank, Lease};
-use operation::{Operation, Then};
+use operation::{Operation, Room, Then};
 use slots::Slots;
 pub use support::{SetupError, Support};
 
@@ -85,7 +85,7 @@ impl<O: Copy> Ring<O> {
 
     /// Sends what `gather` holds, or its beginning.
     pub fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
-        self.submit(owner, Operation::send(socket, gather, Then::Any))
+        self.submit(owner, Operation::send(socket, gather, Then::Any, Room::Awaited))
     }
 
     /// Sends each of `datagrams` whole, one after another; where one fails, those after it are cancelled.
@@ -100,9 +100,14 @@ impl<O: Copy> Ring<O> {
         let last = datagrams.len().saturating_sub(1);
         let chain = datagrams.into_iter().enumerate().map(|(n, gather)| {
             let then = if n == last { Then::Any } else { Then::Linked };
-            self.submit(owner, Operation::send(socket, gather, then))
+            self.submit(owner, Operation::send(socket, gather, then, Room::Required))
         });
         chain.collect()
+    }
+
+    /// Waits until the socket takes one more datagram, or is broken.
+    pub fn await_room(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
+        self.submit(owner, Operation::AwaitRoom { socket: Rc::clone(socket) })
     }
 
     /// Writes what `gather` holds, or its beginning, at the file's position.

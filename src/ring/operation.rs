@@ -25,7 +25,8 @@ pub(super) enum Operation {
     Receive { socket: Rc<OwnedFd> },
     Watch { socket: Rc<OwnedFd>, answer: Box<[u8; ANSWER_BUFFER]> },
     ReceiveDatagrams { socket: Rc<OwnedFd>, ask: Box<libc::msghdr> },
-    Send { socket: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, then: Then },
+    Send { socket: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, then: Then, room: Room },
+    AwaitRoom { socket: Rc<OwnedFd> },
     Write { file: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, waits: Waits },
     Connect { socket: Rc<OwnedFd>, address: Box<SockAddr> },
     Wake { bell: Rc<OwnedFd>, count: Box<u64> },
@@ -41,9 +42,20 @@ pub(super) enum Then {
     Linked,
 }
 
+/// What a send does for which there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It waits.
+    Awaited,
+    /// It fails with `EAGAIN` (`MSG_DONTWAIT`). A datagram must: one that had to wait is sent empty, since the first attempt had
+    /// read its bytes and the second goes on behind them (`unix_dgram_sendmsg` in net/unix/af_unix.c copies before it looks for
+    /// room, `io_sendmsg` in io_uring/net.c does not rewind; tried on 6.18).
+    Required,
+}
+
 impl Operation {
-    pub(super) fn send(socket: &Rc<OwnedFd>, gather: Box<Gather>, then: Then) -> Operation {
-        Operation::Send { socket: Rc::clone(socket), gather, vectors: Box::default(), then }
+    pub(super) fn send(socket: &Rc<OwnedFd>, gather: Box<Gather>, then: Then, room: Room) -> Operation {
+        Operation::Send { socket: Rc::clone(socket), gather, vectors: Box::default(), then, room }
     }
 
     /// The submission entry. Every address in it points into a box of `self`, which its slot keeps until the last completion.
@@ -57,9 +69,10 @@ impl Operation {
             Operation::ReceiveDatagrams { socket, ask } => {
                 opcode::RecvMsgMulti::new(fd(socket), std::ptr::from_ref(&**ask), GROUP).build()
             }
-            Operation::Send { socket, gather, vectors, then } => {
-                send_entry(socket, vectors.header(gather), *then)
+            Operation::Send { socket, gather, vectors, then, room } => {
+                send_entry(socket, vectors.header(gather), *then, *room)
             }
+            Operation::AwaitRoom { socket } => opcode::PollAdd::new(fd(socket), libc::POLLOUT as u32).build(),
             Operation::Write { file, gather, vectors, waits } => {
                 write_entry(file, vectors.fill(gather), *waits)
             }
@@ -82,6 +95,7 @@ impl Operation {
             Operation::ReceiveDatagrams { ask, .. } => datagram_received(completion, pool, ask),
             Operation::Watch { .. }
             | Operation::Send { .. }
+            | Operation::AwaitRoom { .. }
             | Operation::Write { .. }
             | Operation::Connect { .. }
             | Operation::Wake { .. }
@@ -99,6 +113,7 @@ impl Operation {
             Operation::Send { gather, .. } | Operation::Write { gather, .. } => {
                 Event::Sent(outcome(completion), gather)
             }
+            Operation::AwaitRoom { .. } => Event::HasRoom(outcome(completion).map(drop)),
             Operation::Connect { .. } => Event::Connected(outcome(completion).map(drop)),
             Operation::Wake { .. } => Event::Woken(outcome(completion).map(drop)),
             Operation::Cancel { .. } => Event::Canceled,
@@ -126,8 +141,12 @@ fn receive_entry(socket: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
     receive.buf_group(GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
 }
 
-fn send_entry(socket: &Rc<OwnedFd>, header: *const libc::msghdr, then: Then) -> squeue::Entry {
-    let entry = opcode::SendMsg::new(fd(socket), header).flags(libc::MSG_NOSIGNAL as u32).build();
+fn send_entry(socket: &Rc<OwnedFd>, header: *const libc::msghdr, then: Then, room: Room) -> squeue::Entry {
+    let flags = match room {
+        Room::Awaited => libc::MSG_NOSIGNAL,
+        Room::Required => libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+    };
+    let entry = opcode::SendMsg::new(fd(socket), header).flags(flags as u32).build();
     match then {
         Then::Any => entry,
         Then::Linked => entry.flags(squeue::Flags::IO_LINK),

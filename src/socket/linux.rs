@@ -58,6 +58,10 @@ impl<O: Copy> Kernel for Ring<O> {
         self.send_datagrams(owner, socket, datagrams)
     }
 
+    fn await_room(&mut self, owner: O, socket: &Rc<OwnedFd>) -> Token {
+        self.await_room(owner, socket)
+    }
+
     fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, waits: Waits) -> Token {
         self.write(owner, file, gather, waits)
     }

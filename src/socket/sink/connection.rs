@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::Pace;
 use crate::config::plan::Confirm;
-use crate::kernel::{Medium, Socket, Token};
+use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, PROVEN_AFTER};
 use crate::socket::send_queue::SendQueue;
@@ -34,9 +34,19 @@ pub(super) struct Connection<S> {
     look_wait: Duration,
     /// When to send again after a shortage in our kernel.
     not_before: Option<Instant>,
+    room: Room,
     pub(super) opened: Instant,
     /// Whether anything was delivered on it.
     delivered: bool,
+}
+
+/// Whether a datagram socket takes one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Plenty,
+    /// It took none; that it has to be waited for is not yet known to the kernel.
+    Wanted,
+    Awaited(Token),
 }
 
 struct Send {
@@ -81,6 +91,7 @@ impl<S: Socket> Connection<S> {
             look_at: None,
             look_wait: CONFIRM_WAIT_MIN,
             not_before: None,
+            room: Room::Plenty,
             opened: now,
             delivered: false,
         })
@@ -88,7 +99,7 @@ impl<S: Socket> Connection<S> {
 
     /// Whether the kernel holds nothing of it.
     pub(super) fn is_idle(&self) -> bool {
-        self.sends.is_empty() && self.watching.is_none()
+        self.sends.is_empty() && self.watching.is_none() && !matches!(self.room, Room::Awaited(_))
     }
 
     pub(super) fn is_sending(&self) -> bool {
@@ -97,7 +108,8 @@ impl<S: Socket> Connection<S> {
 
     /// Whether it may send now.
     pub(super) fn may_send(&self, now: Instant) -> bool {
-        self.sends.is_empty() && self.peer_closed.is_none() && self.not_before.is_none_or(|at| at <= now)
+        let is_ready = self.room == Room::Plenty && self.not_before.is_none_or(|at| at <= now);
+        is_ready && self.sends.is_empty() && self.peer_closed.is_none()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -107,7 +119,23 @@ impl<S: Socket> Connection<S> {
     /// Operations that are under way.
     pub(super) fn tokens(&self) -> Vec<Token> {
         let unfinished = self.sends.iter().filter(|send| send.result.is_none()).map(|send| send.token);
-        unfinished.chain(self.watching).collect()
+        let room = match self.room {
+            Room::Awaited(token) => Some(token),
+            Room::Plenty | Room::Wanted => None,
+        };
+        unfinished.chain(self.watching).chain(room).collect()
+    }
+
+    /// Waits for room, if none was left for a datagram and nothing is under way any more.
+    pub(super) fn await_room<K: Kernel<Socket = S>>(&mut self, kernel: &mut K, owner: K::Owner) {
+        if self.room == Room::Wanted && self.sends.is_empty() {
+            self.room = Room::Awaited(kernel.await_room(owner, &self.socket));
+        }
+    }
+
+    /// There is room, or the wait is over for another reason, which the next send finds out.
+    pub(super) fn has_room(&mut self) {
+        self.room = Room::Plenty;
     }
 
     pub(super) fn began(&mut self, tokens: impl IntoIterator<Item = Token>) {
@@ -185,7 +213,11 @@ impl<S: Socket> Connection<S> {
             }
             // Those behind one that failed are cancelled, and sent again with it.
             Err(Errno::ECANCELED | Errno::EINTR) => After::GoOn,
-            Err(Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN) => {
+            Err(Errno::EAGAIN) => {
+                self.room = Room::Wanted;
+                After::GoOn
+            }
+            Err(Errno::ENOBUFS | Errno::ENOMEM) => {
                 self.not_before = Some(now + CONFIRM_WAIT_MIN);
                 After::GoOn
             }

@@ -138,6 +138,7 @@ impl<K: Kernel> FileSink<K> {
             | Event::EndOfStream
             | Event::ReceiveFailed(_)
             | Event::Watched(_)
+            | Event::HasRoom(_)
             | Event::Connected(_) => unreachable!("a file is only written to"),
         }
     }

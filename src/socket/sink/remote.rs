@@ -232,6 +232,7 @@ impl<K: Kernel> RemoteSink<K> {
 
     pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) {
         let State::Open(connection) = &mut self.state else { return };
+        connection.await_room(kernel, self.owner);
         let moves = matches!(self.spare, Spare::Ready { .. });
         if moves || !connection.may_send(now) || !self.queue.has_unsent() {
             return;
@@ -252,6 +253,7 @@ impl<K: Kernel> RemoteSink<K> {
             Event::Connected(result) => self.connected(kernel, completion.token, result, now),
             Event::Sent(result, gather) => self.sent(kernel, completion.token, result, gather, now),
             Event::Watched(result) => self.watched(kernel, result, now),
+            Event::HasRoom(_) => self.has_room(kernel, now),
             Event::Canceled => {}
             Event::Accepted(_)
             | Event::Received(_)
@@ -321,6 +323,13 @@ impl<K: Kernel> RemoteSink<K> {
             (After::TooLarge(messages), _) => self.complain(messages, now),
             // Of an ending connection nothing more is expected: the watch was the first to learn of it.
             (After::Broken(_) | After::GoOn, _) => {}
+        }
+        self.finish_ending(kernel, now);
+    }
+
+    fn has_room(&mut self, kernel: &mut K, now: Instant) {
+        if let State::Open(connection) | State::Ending(connection) = &mut self.state {
+            connection.has_room();
         }
         self.finish_ending(kernel, now);
     }

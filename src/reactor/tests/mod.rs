@@ -1,5 +1,7 @@
 //! One reactor on a thread of its own, between plain sockets.
 
+mod media;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -12,6 +14,7 @@ use nix::sys::eventfd::EventFd;
 
 use super::*;
 use crate::config::RunArgs;
+use crate::config::plan::{Confirm, Sink, Target};
 use crate::kernel::{Address, Waits};
 use crate::ledger::{Way, all_drained};
 use crate::limits::MAX_IN_FLIGHT_MIN;
@@ -22,38 +25,48 @@ use crate::socket::sink::Endpoint;
 const HANG: Duration = Duration::from_secs(10);
 
 struct Started {
-    address: SocketAddr,
     control: Arc<Control>,
     bell: Arc<EventFd>,
     thread: JoinHandle<(Books, Result<(), Broke>)>,
 }
 
-fn start(support: Support, sink: &TcpListener) -> Started {
-    let to = sink.local_addr().unwrap();
-    let from = vec!["tcp://127.0.0.1:0".to_owned()];
-    let plan = RunArgs { from, to: vec![format!("tcp://{to}")], ..RunArgs::default() }.plan().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+/// A plan of one source and one sink, as its values stand before a test changes some.
+fn plan() -> (Source, Sink) {
+    let mut plan = RunArgs::default().plan().unwrap();
+    (plan.sources.remove(0), plan.sinks.remove(0))
+}
+
+fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<Endpoint>) -> Started {
     let bell = Arc::new(EventFd::new().unwrap());
     let control = Arc::new(Control::new(Arc::clone(&bell)).unwrap());
-    let endpoint = Endpoint { name: "sink".to_owned(), addresses: vec![Address::Tcp(to)] };
-    let inlet = Inlet {
-        plan: plan.sources[0].clone(),
-        seats: Arc::new(Seats::new(100, None)),
-        sockets: vec![OwnedFd::from(listener)],
-    };
     let setup = Setup {
         bell: control.bell().unwrap(),
         control: Arc::clone(&control),
         max_in_flight: MAX_IN_FLIGHT_MIN,
         inlets: vec![inlet],
-        outlets: vec![(plan.sinks[0].clone(), Outlet::Remote(vec![endpoint]))],
+        outlets: vec![(sink, Outlet::Remote(endpoints))],
     };
     let thread = std::thread::spawn(move || {
         let ring = Ring::new(support, MAX_IN_FLIGHT_MIN).expect("a ring");
         Reactor::new(setup, ring).expect("a reactor").run()
     });
-    Started { address, control, bell, thread }
+    Started { control, bell, thread }
+}
+
+/// From a TCP listener to a TCP sink.
+fn start_tcp(support: Support, to: &TcpListener) -> (SocketAddr, Started) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (source, sink) = plan();
+    let inlet = Inlet {
+        plan: source,
+        seats: Arc::new(Seats::new(100, None)),
+        sockets: vec![OwnedFd::from(listener)],
+    };
+    let target = to.local_addr().unwrap();
+    let sink = Sink { target: Target::Tcp(Vec::new()), confirm: Confirm::Acked, ..sink };
+    let endpoint = Endpoint { name: "sink".to_owned(), addresses: vec![Address::Tcp(target)] };
+    (address, start(support, inlet, sink, vec![endpoint]))
 }
 
 impl Started {
@@ -83,8 +96,8 @@ fn lines(sink: &TcpListener, count: usize) -> Vec<String> {
 fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     for (deferred, multishot) in [(true, true), (true, false), (false, true), (false, false)] {
         let sink = TcpListener::bind("127.0.0.1:0").unwrap();
-        let started = start(Support { deferred, multishot }, &sink);
-        let mut senders: Vec<_> = (0..3).map(|_| TcpStream::connect(started.address).unwrap()).collect();
+        let (address, started) = start_tcp(Support { deferred, multishot }, &sink);
+        let mut senders: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for round in 0..3 {
             senders.iter_mut().for_each(|sender| writeln!(sender, "message {round}").unwrap());
         }
