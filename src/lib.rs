@@ -3,6 +3,7 @@
 //! The modules, in layer order; each imports only from those below it (`tests/tidy.rs` holds the arrows):
 //!
 //! - [`cli`]: what the user typed becomes what runs
+//! - [`doctor`]: what this machine has of what the relay needs
 //! - [`process`]: bring-up, signals, the coordinator, the report
 //! - [`reactor`]: one thread on one core: the turn, the way in, the drain
 //! - [`load`]: generator and counting sink, for the demo, `slackload` and the tests
@@ -19,6 +20,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod framing;
 pub mod kernel;
 pub mod ledger;

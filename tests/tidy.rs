@@ -20,8 +20,12 @@ type Arrows = &'static [(&'static str, &'static [&'static str])];
 const ARROWS: Arrows = &[
     ("main", &["cli"]),
     ("slackload", &["load", "message"]),
-    ("cli", &["process", "load", "config", "message", "limits"]),
-    ("process", &["reactor", "socket", "ring", "lifecycle", "config", "ledger", "message", "limits"]),
+    ("cli", &["doctor", "process", "load", "config", "message", "limits"]),
+    ("doctor", &["ring", "config", "limits"]),
+    (
+        "process",
+        &["reactor", "socket", "kernel", "ring", "lifecycle", "config", "ledger", "message", "limits"],
+    ),
     (
         "reactor",
         &["socket", "route", "kernel", "lifecycle", "config", "ledger", "framing", "message", "limits"],

@@ -82,3 +82,11 @@ Environment:
 pub(super) const DEMO: &str = "\
 Runs the real relay on loopback between a generator and a counting sink, stops
 it in full flow, and shows its books beside what the sink received.";
+
+pub(super) const DOCTOR: &str = "\
+Looks at the kernel, each io_uring feature that the relay uses, limits, sysctls
+and the control group, and says what is missing, what that costs, and the
+command that mends it. With the flags or the file of `run` it looks at what that
+relay needs; it opens and changes nothing.
+
+Exit codes: 0 the relay can run here, 1 it cannot, 2 bad usage.";

@@ -16,6 +16,7 @@ pub use self::demo::DemoArgs;
 use self::demo::DemoError;
 pub use self::log::{LogArgs, LogFormat, LogLevel};
 pub use crate::config::RunArgs;
+use crate::doctor::{Demand, Diagnosis, Facts};
 use crate::process::{self, Signals};
 
 /// Exit code for bad usage or configuration.
@@ -39,6 +40,9 @@ pub enum Command {
     /// Relay messages until TERM or INT, then drain
     #[command(long_about = help::RUN, after_long_help = help::AFTER_RUN)]
     Run(RunArgs),
+    /// Say what this machine has of what the relay needs, and what mends it
+    #[command(long_about = help::DOCTOR)]
+    Doctor(RunArgs),
     /// Watch the relay lose nothing: a generator, the real relay and a sink on loopback, stopped in full flow
     #[command(long_about = help::DEMO)]
     Demo(DemoArgs),
@@ -67,6 +71,7 @@ pub fn dispatch(cli: &Cli) -> ExitCode {
     }
     match &cli.command {
         Command::Run(args) => run(args),
+        Command::Doctor(args) => doctor(args),
         Command::Demo(args) => demo(args),
     }
 }
@@ -76,6 +81,16 @@ fn run(args: &RunArgs) -> ExitCode {
         Ok(plan) => process::run(&plan),
         Err(error) => refuse(&error),
     }
+}
+
+fn doctor(args: &RunArgs) -> ExitCode {
+    let plan = match args.plan() {
+        Ok(plan) => plan,
+        Err(error) => return refuse(&error),
+    };
+    let diagnosis = Diagnosis::of(&Facts::read(), &Demand::of(&plan));
+    let _ = writeln!(io::stdout().lock(), "{diagnosis}");
+    if diagnosis.is_healthy() { ExitCode::SUCCESS } else { ExitCode::from(process::COULD_NOT_RUN) }
 }
 
 fn demo(args: &DemoArgs) -> ExitCode {

@@ -7,6 +7,7 @@
 
 mod buffers;
 mod datagram;
+mod features;
 mod operation;
 mod slots;
 mod support;
@@ -22,6 +23,7 @@ use io_uring::{IoUring, cqueue, types};
 use socket2::SockAddr;
 
 pub use buffers::{Blank, Lease};
+pub use features::Feature;
 use operation::{Operation, Room, Then};
 use slots::Slots;
 pub use support::{SetupError, Support};
