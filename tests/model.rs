@@ -239,11 +239,14 @@ mod plain {
         abandoned: 5,
         in_flight: 13,
         torn: 7,
+        misframed: 8,
+        refused: 9,
+        kernel_drops: 10,
     };
 
     #[test]
-    fn a_line_is_one_cache_line() {
-        assert_eq!((size_of::<Published>(), align_of::<Published>()), (64, 64));
+    fn it_has_cache_lines_of_its_own() {
+        assert_eq!((size_of::<Published>(), align_of::<Published>()), (128, 64));
     }
 
     #[test]
@@ -257,10 +260,10 @@ mod plain {
     }
 
     #[test]
-    fn books_balance_without_the_torn() {
+    fn books_balance_without_what_was_no_message() {
         assert!(BOOKS.balances());
         assert!((BOOKS + BOOKS).balances());
-        assert!(Totals { torn: 99, ..BOOKS }.balances());
+        assert!(Totals { torn: 99, misframed: 99, refused: 99, kernel_drops: 99, ..BOOKS }.balances());
         assert!(!Totals { received: 29, ..BOOKS }.balances());
         assert!(!Totals { in_flight: 12, ..BOOKS }.balances());
     }
@@ -271,6 +274,7 @@ mod plain {
         let fields = [twice.received, twice.delivered, twice.failed, twice.spilled, twice.returned];
         assert_eq!(fields, [56, 2, 4, 6, 8]);
         assert_eq!([twice.abandoned, twice.in_flight, twice.torn], [10, 26, 14]);
+        assert_eq!([twice.misframed, twice.refused, twice.kernel_drops], [16, 18, 20]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ const ARROWS: Arrows = &[
     ),
     ("load", &["socket", "framing", "message", "limits"]),
     ("socket", &["ring", "kernel", "config", "ledger", "framing", "message", "limits"]),
-    ("route", &["message"]),
+    ("route", &["config", "framing", "message"]),
     ("config", &["framing", "message", "limits"]),
     ("ring", &["kernel", "limits"]),
     ("kernel", &["limits"]),

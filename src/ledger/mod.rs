@@ -5,6 +5,7 @@
 //! dropped settles as abandoned, so that no error path can forget one. Lives here: plain core-local cells and the line that is
 //! published. Never here: I/O, clocks, messages.
 
+mod joint;
 mod published;
 
 /// The atomics that [`published`] is built on. The model in `tests/model.rs` includes that file over loom's instead.
@@ -12,25 +13,27 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use joint::{Joint, Settled};
 pub use published::{Published, Snapshot, Totals, all_drained};
 
-/// One line of cache: no reactor's publication slows down another's.
-const _: () = assert!(size_of::<Published>() == 64 && align_of::<Published>() == 64);
+/// Lines of cache of its own: no reactor's publication slows down another's.
+const _: () = assert!(size_of::<Published>() == 128 && align_of::<Published>() == 64);
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of a message, from best to worst: of one that went to several sinks the worst counts. Nothing is left to do about the
+/// first; the next two are safe and will come again; the fourth is known to its sink; the last is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Confirmed at the level that its sink asks for.
     Delivered,
-    /// Refused for good.
-    Failed,
     /// On disk, to be replayed at the next start.
     Spilled,
     /// Given back to the queue that it came from.
     Returned,
+    /// Refused for good.
+    Failed,
     /// Lost. The only bad one, and what the exit code is about.
     Abandoned,
 }
@@ -46,6 +49,9 @@ struct Account {
     abandoned: Cell<u64>,
     in_flight: Cell<u64>,
     torn: Cell<u64>,
+    misframed: Cell<u64>,
+    refused: Cell<u64>,
+    kernel_drops: Cell<u64>,
 }
 
 impl Account {
@@ -79,6 +85,9 @@ impl Account {
             abandoned: self.abandoned.get(),
             in_flight: self.in_flight.get(),
             torn: self.torn.get(),
+            misframed: self.misframed.get(),
+            refused: self.refused.get(),
+            kernel_drops: self.kernel_drops.get(),
         }
     }
 }
@@ -103,13 +112,15 @@ pub struct Way {
     pub sink: usize,
 }
 
-/// x
+/// One sink link's part of messages that go to several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// x
+    /// Index of its sink.
     pub sink: usize,
-    /// x
+    /// Bytes of memory that it occupies until it is settled.
     pub bytes: usize,
 }
+
 /// The books of one reactor. Cloning shares them; they stay on their thread.
 #[derive(Clone)]
 pub struct Ledger(Rc<Books>);
@@ -126,23 +137,55 @@ impl Ledger {
     pub fn admit(&self, way: Way, messages: u32, bytes: usize) -> Ticket {
         self.0.accounts(way).for_each(|account| account.admit(u64::from(messages)));
         self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
-        Ticket { books: Rc::clone(&self.0), way, messages, bytes }
+        let entry = Entry::Alone(way);
+        Ticket { books: Rc::clone(&self.0), entry, messages, bytes }
     }
 
-    /// x
+    /// Enters `messages` of which each goes along several `parts`, at least one. They are received once, and settled once, when all
+    /// parts are, by the worst outcome; in a sink's own account when that sink's parts are. Each part settles from the front.
     pub fn admit_each(&self, source: usize, parts: &[Part], messages: u32) -> Vec<Ticket> {
-        parts.iter().map(|part| self.admit(Way { source, sink: part.sink }, messages, part.bytes)).collect()
+        if let [part] = parts {
+            return vec![self.admit(Way { source, sink: part.sink }, messages, part.bytes)];
+        }
+        let joint = Joint::new(&parts.iter().map(|part| part.sink).collect::<Vec<_>>());
+        let count = u64::from(messages);
+        [&self.0.reactor, &self.0.sources[source]].iter().for_each(|account| account.admit(count));
+        joint.sinks().for_each(|sink| self.0.sinks[sink].admit(count));
+        let bytes: usize = parts.iter().map(|part| part.bytes).sum();
+        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
+        let joint = Rc::new(RefCell::new(joint));
+        let ticket = |(number, part): (usize, &Part)| Ticket {
+            books: Rc::clone(&self.0),
+            entry: Entry::Part { source, joint: Rc::clone(&joint), number },
+            messages,
+            bytes: part.bytes,
+        };
+        parts.iter().enumerate().map(ticket).collect()
     }
-    /// x
-    pub fn refuse(&self, _source: usize, _count: u64) {}
-    /// x
-    pub fn misframe(&self, _source: usize) {}
-    /// x
-    pub fn note_kernel_drops(&self, _source: usize, _count: u64) {}
+
     /// Counts the first part of a message whose rest never came. It was never a message.
     pub fn tear(&self, source: usize) {
-        add(&self.0.reactor.torn, 1);
-        add(&self.0.sources[source].torn, 1);
+        self.note(source, |account| &account.torn, 1);
+    }
+
+    /// Counts a connection or a datagram that ended for bytes that are no messages.
+    pub fn misframe(&self, source: usize) {
+        self.note(source, |account| &account.misframed, 1);
+    }
+
+    /// Counts connections or datagrams of clients that are not let in.
+    pub fn refuse(&self, source: usize, count: u64) {
+        self.note(source, |account| &account.refused, count);
+    }
+
+    /// Counts datagrams that the kernel threw away before they were received.
+    pub fn note_kernel_drops(&self, source: usize, count: u64) {
+        self.note(source, |account| &account.kernel_drops, count);
+    }
+
+    fn note(&self, source: usize, column: fn(&Account) -> &Cell<u64>, count: u64) {
+        add(column(&self.0.reactor), count);
+        add(column(&self.0.sources[source]), count);
     }
 
     /// Bytes of memory that unsettled messages occupy.
@@ -170,15 +213,36 @@ impl Books {
     fn accounts(&self, way: Way) -> impl Iterator<Item = &Account> {
         [&self.reactor, &self.sources[way.source], &self.sinks[way.sink]].into_iter()
     }
+
+    fn settle_jointly(&self, source: usize, settled: &Settled) {
+        let Settled { sink, messages, outcome } = *settled;
+        let messages = u64::from(messages);
+        match sink {
+            Some(sink) => self.sinks[sink].settle(messages, outcome),
+            None => {
+                self.reactor.settle(messages, outcome);
+                self.sources[source].settle(messages, outcome);
+            }
+        }
+    }
 }
 
 /// The proof that some messages are in flight. Dropping it settles them as abandoned.
 #[must_use = "dropping a ticket abandons its messages"]
 pub struct Ticket {
     books: Rc<Books>,
-    way: Way,
+    entry: Entry,
     messages: u32,
     bytes: usize,
+}
+
+/// What a ticket settles.
+#[derive(Clone)]
+enum Entry {
+    /// Messages that go one way.
+    Alone(Way),
+    /// One part of messages that have several.
+    Part { source: usize, joint: Rc<RefCell<Joint>>, number: usize },
 }
 
 impl Ticket {
@@ -197,18 +261,28 @@ impl Ticket {
         self.close(outcome);
     }
 
-    /// Splits off the first `messages`; the memory stays with the rest.
+    /// Splits off the first `messages`, to be settled before the rest; the memory stays with that.
     ///
     /// # Panics
     /// When there are fewer.
     pub fn split_first(&mut self, messages: u32) -> Ticket {
         self.messages = self.messages.checked_sub(messages).expect("a ticket splits into what it has");
-        Ticket { books: Rc::clone(&self.books), way: self.way, messages, bytes: 0 }
+        Ticket { books: Rc::clone(&self.books), entry: self.entry.clone(), messages, bytes: 0 }
     }
 
     fn close(&mut self, outcome: Outcome) {
-        let messages = u64::from(std::mem::take(&mut self.messages));
-        self.books.accounts(self.way).for_each(|account| account.settle(messages, outcome));
+        let messages = std::mem::take(&mut self.messages);
+        match &self.entry {
+            // A settled ticket is dropped, too.
+            _ if messages == 0 => {}
+            Entry::Alone(way) => {
+                self.books.accounts(*way).for_each(|account| account.settle(u64::from(messages), outcome));
+            }
+            Entry::Part { source, joint, number } => {
+                let settled = joint.borrow_mut().settle(*number, messages, outcome);
+                settled.iter().for_each(|one| self.books.settle_jointly(*source, one));
+            }
+        }
         let bytes = std::mem::take(&mut self.bytes);
         self.books.bytes_in_flight.set(self.books.bytes_in_flight.get() - bytes);
     }
@@ -277,6 +351,27 @@ mod tests {
         assert_balanced(&ledger);
         drop(rest);
         assert_eq!((ledger.totals().delivered, ledger.totals().abandoned), (4, 6));
+    }
+
+    #[test]
+    fn what_goes_to_several_sinks_is_received_once_and_settled_once() {
+        let ledger = Ledger::new(1, 2);
+        let parts = [Part { sink: 0, bytes: 10 }, Part { sink: 0, bytes: 20 }, Part { sink: 1, bytes: 30 }];
+        let mut tickets = ledger.admit_each(0, &parts, 4);
+        assert_eq!((ledger.totals().received, ledger.bytes_in_flight()), (4, 60));
+        let (third, mut second, first) =
+            (tickets.pop().unwrap(), tickets.pop().unwrap(), tickets.pop().unwrap());
+        first.settle(Outcome::Delivered);
+        second.split_first(1).settle(Outcome::Delivered);
+        assert_eq!((ledger.sinks()[0].delivered, ledger.totals().delivered), (1, 0));
+        assert_balanced(&ledger);
+        third.settle(Outcome::Delivered);
+        assert_eq!((ledger.sinks()[1].delivered, ledger.totals().delivered), (4, 1));
+        drop(second);
+        let Totals { delivered, abandoned, in_flight, .. } = ledger.totals();
+        assert_eq!((delivered, abandoned, in_flight, ledger.bytes_in_flight()), (1, 3, 0, 0));
+        assert_eq!((ledger.sinks()[0].abandoned, ledger.sinks()[1].abandoned), (3, 0));
+        assert_balanced(&ledger);
     }
 
     #[test]

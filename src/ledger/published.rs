@@ -1,4 +1,4 @@
-//! The one cache line in which a reactor shows its books to the other threads.
+//! The cache lines in which a reactor shows its books to the other threads.
 //!
 //! Lives here: [`Published`], what is read from it, and the coordinator's rule [`all_drained`]. Never here: the books
 //! themselves, which are plain cells of one thread. `tests/model.rs` runs this very file in every interleaving.
@@ -35,8 +35,14 @@ pub struct Totals {
     pub abandoned: u64,
     /// Admitted and not settled yet; below 2^63.
     pub in_flight: u64,
-    /// First parts whose rest never came. They were never messages, so the identity leaves them out.
+    /// First parts whose rest never came. They were never messages, so the identity leaves them out, as it does what follows.
     pub torn: u64,
+    /// Connections and datagrams that ended for bytes that are no messages.
+    pub misframed: u64,
+    /// Connections and datagrams of clients that are not let in.
+    pub refused: u64,
+    /// Datagrams that the kernel threw away for want of room, as it counts them (`SO_RXQ_OVFL`, socket(7)).
+    pub kernel_drops: u64,
 }
 
 impl Totals {
@@ -61,6 +67,9 @@ impl Add for Totals {
             abandoned: self.abandoned + other.abandoned,
             in_flight: self.in_flight + other.in_flight,
             torn: self.torn + other.torn,
+            misframed: self.misframed + other.misframed,
+            refused: self.refused + other.refused,
+            kernel_drops: self.kernel_drops + other.kernel_drops,
         }
     }
 }
@@ -86,10 +95,18 @@ impl Snapshot {
     }
 }
 
-/// One reactor's figures in one cache line: written by that reactor once a turn, read by anyone.
+/// One reactor's figures: written by that reactor once a turn, read by anyone. What the coordinator decides by is in one cache
+/// line; what never was a message is in the next.
+#[derive(Debug, Default)]
+pub struct Published {
+    line: Line,
+    beside: Beside,
+}
+
+/// The books.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Published {
+struct Line {
     /// `in_flight << 1 | sealed`.
     word: AtomicU64,
     received: AtomicU64,
@@ -99,6 +116,15 @@ pub struct Published {
     returned: AtomicU64,
     abandoned: AtomicU64,
     torn: AtomicU64,
+}
+
+/// What the identity leaves out.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Beside {
+    misframed: AtomicU64,
+    refused: AtomicU64,
+    kernel_drops: AtomicU64,
 }
 
 impl Published {
@@ -112,35 +138,41 @@ impl Published {
     /// The word comes last and releases the totals, so that whoever sees it sees them too. `sealed` may be passed only when
     /// `totals` contain the last admission, and must be passed for ever after.
     pub fn publish(&self, totals: &Totals, sealed: bool) {
-        self.received.store(totals.received, Ordering::Relaxed);
-        self.delivered.store(totals.delivered, Ordering::Relaxed);
-        self.failed.store(totals.failed, Ordering::Relaxed);
-        self.spilled.store(totals.spilled, Ordering::Relaxed);
-        self.returned.store(totals.returned, Ordering::Relaxed);
-        self.abandoned.store(totals.abandoned, Ordering::Relaxed);
-        self.torn.store(totals.torn, Ordering::Relaxed);
-        self.word.store(totals.in_flight << 1 | u64::from(sealed), Ordering::Release);
+        self.beside.misframed.store(totals.misframed, Ordering::Relaxed);
+        self.beside.refused.store(totals.refused, Ordering::Relaxed);
+        self.beside.kernel_drops.store(totals.kernel_drops, Ordering::Relaxed);
+        self.line.received.store(totals.received, Ordering::Relaxed);
+        self.line.delivered.store(totals.delivered, Ordering::Relaxed);
+        self.line.failed.store(totals.failed, Ordering::Relaxed);
+        self.line.spilled.store(totals.spilled, Ordering::Relaxed);
+        self.line.returned.store(totals.returned, Ordering::Relaxed);
+        self.line.abandoned.store(totals.abandoned, Ordering::Relaxed);
+        self.line.torn.store(totals.torn, Ordering::Relaxed);
+        self.line.word.store(totals.in_flight << 1 | u64::from(sealed), Ordering::Release);
     }
 
     /// The figures as last shown; see [`Snapshot`] for what they are worth while the reactor runs.
     pub fn read(&self) -> Snapshot {
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.line.word.load(Ordering::Acquire);
         let totals = Totals {
-            received: self.received.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            spilled: self.spilled.load(Ordering::Relaxed),
-            returned: self.returned.load(Ordering::Relaxed),
-            abandoned: self.abandoned.load(Ordering::Relaxed),
+            received: self.line.received.load(Ordering::Relaxed),
+            delivered: self.line.delivered.load(Ordering::Relaxed),
+            failed: self.line.failed.load(Ordering::Relaxed),
+            spilled: self.line.spilled.load(Ordering::Relaxed),
+            returned: self.line.returned.load(Ordering::Relaxed),
+            abandoned: self.line.abandoned.load(Ordering::Relaxed),
             in_flight: word >> 1,
-            torn: self.torn.load(Ordering::Relaxed),
+            torn: self.line.torn.load(Ordering::Relaxed),
+            misframed: self.beside.misframed.load(Ordering::Relaxed),
+            refused: self.beside.refused.load(Ordering::Relaxed),
+            kernel_drops: self.beside.kernel_drops.load(Ordering::Relaxed),
         };
         Snapshot { totals, sealed: word & SEALED != 0 }
     }
 
     /// Whether the word says *sealed and zero*, without a look at the totals. Acquires them, as [`Published::read`] does.
     fn is_drained(&self) -> bool {
-        self.word.load(Ordering::Acquire) == SEALED
+        self.line.word.load(Ordering::Acquire) == SEALED
     }
 }
 

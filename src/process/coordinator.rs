@@ -124,9 +124,13 @@ impl Relay {
 
     fn log_books(&self) {
         let snapshots = self.threads.iter().map(|thread| thread.control.published.read().totals);
-        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } =
-            snapshots.fold(Totals::default(), |sum, one| sum + one);
-        info!(received, delivered, failed, abandoned, in_flight, torn, "books");
+        let totals = snapshots.fold(Totals::default(), |sum, one| sum + one);
+        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } = totals;
+        let Totals { misframed, refused, kernel_drops, .. } = totals;
+        info!(
+            received,
+            delivered, failed, abandoned, in_flight, torn, misframed, refused, kernel_drops, "books"
+        );
     }
 
     /// Joins the reactors that have ended, and writes the report.

@@ -83,6 +83,7 @@ impl Report {
     /// One line.
     pub(super) fn log(&self) {
         let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } = self.totals;
+        let Totals { misframed, refused, kernel_drops, .. } = self.totals;
         let (cause, drain) = (self.cause.as_str(), self.drain_micros);
         if abandoned + in_flight == 0 {
             info!(received, delivered, failed, abandoned, torn, cause, drain_micros = drain, "drained");
@@ -98,6 +99,9 @@ impl Report {
                 drain_micros = drain,
                 "messages lost"
             );
+        }
+        if misframed + refused + kernel_drops > 0 {
+            warn!(misframed, refused, kernel_drops, "what came and was no message of ours");
         }
         for (sink, columns) in self.sinks.iter().filter(|(_, columns)| columns.unsettled > 0) {
             let (unsettled, oldest_micros) = (columns.unsettled, columns.oldest_micros);
