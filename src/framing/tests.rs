@@ -1,11 +1,11 @@
-//! Both framers against slow readers of the whole input: any split must give the same.
+//! All framers against slow readers of the whole input: any split must give the same.
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
-use crate::limits::OCTET_COUNT_DIGITS;
+use crate::limits::{MAX_MESSAGE_MAX, OCTET_COUNT_DIGITS};
 
 /// All that can be seen of a link's input.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ fn feed_all(framing: Framing, bounds: Bounds, pieces: &[&[u8]]) -> (Vec<Run>, Ou
     let unfinished = !framer.is_at_boundary();
     let before = runs.len();
     outcome.torn = framer.finish(&mut runs);
-    if outcome.error.is_none() && framing == Framing::Octet {
+    if outcome.error.is_none() && matches!(framing, Framing::Octet | Framing::U32) {
         assert_eq!(outcome.torn, unfinished);
     }
     assert!(runs.len() <= before + usize::from(unfinished));
@@ -66,7 +66,11 @@ fn assert_canonical(run: &Run, max_message: usize) {
     assert_eq!(encode(run.framing, &found), wire(run));
     for payload in &found {
         assert!((1..=max_message).contains(&payload.len()));
-        assert!(run.framing == Framing::Octet || (!payload.contains(&LF) && !payload.ends_with(&[CR])));
+        match run.framing {
+            Framing::Line => assert!(!payload.contains(&LF) && !payload.ends_with(&[CR])),
+            Framing::Nul => assert!(!payload.contains(&NUL)),
+            Framing::Octet | Framing::U32 | Framing::Datagram => {}
+        }
     }
 }
 
@@ -78,7 +82,9 @@ fn encode(framing: Framing, payloads: &[Vec<u8>]) -> Vec<u8> {
     let encoded = payloads.iter().map(|payload| match framing {
         Framing::Line => [payload, &b"\n"[..]].concat(),
         Framing::Octet => [format!("{} ", payload.len()).as_bytes(), payload].concat(),
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::U32 => [&(payload.len() as u32).to_be_bytes()[..], payload].concat(),
+        Framing::Nul => [payload, &b"\0"[..]].concat(),
+        Framing::Datagram => payload.clone(),
     });
     encoded.collect::<Vec<_>>().concat()
 }
@@ -115,6 +121,27 @@ fn read_lines(bounds: Bounds, input: &[u8]) -> Outcome {
     outcome
 }
 
+/// Messages that end with NUL, by the book: lines without any rule for CR.
+fn read_nul(bounds: Bounds, input: &[u8]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let max = bounds.max_message;
+    for text in input.split(|&byte| byte == NUL).filter(|text| !text.is_empty()) {
+        match bounds.oversize {
+            _ if text.len() <= max => outcome.payloads.push(text.to_vec()),
+            Oversize::Truncate => {
+                outcome.tally.truncated += 1;
+                outcome.payloads.push(text[..max].to_vec());
+            }
+            Oversize::Drop => outcome.tally.dropped += 1,
+            Oversize::Close => {
+                outcome.error = Some(FramingError::Oversize { len: max + 1, max });
+                return outcome;
+            }
+        }
+    }
+    outcome
+}
+
 /// Length and rest of a frame's payload; `None` if the count goes on beyond the input.
 fn read_count(input: &[u8]) -> Result<Option<(usize, &[u8])>, FramingError> {
     let digits = input.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -134,7 +161,26 @@ fn read_count(input: &[u8]) -> Result<Option<(usize, &[u8])>, FramingError> {
 }
 
 /// Octet counting by the book.
-fn read_octets(bounds: Bounds, mut input: &[u8]) -> Outcome {
+fn read_octets(bounds: Bounds, input: &[u8]) -> Outcome {
+    read_frames(read_count, bounds, input)
+}
+
+/// Lengths of four bytes by the book.
+fn read_lengths(bounds: Bounds, input: &[u8]) -> Outcome {
+    read_frames(read_length, bounds, input)
+}
+
+fn read_length(input: &[u8]) -> Result<Option<(usize, &[u8])>, FramingError> {
+    let Some((header, rest)) = input.split_first_chunk() else { return Ok(None) };
+    match u32::from_be_bytes(*header) as usize {
+        len if len > MAX_MESSAGE_MAX => Err(FramingError::BadLength { len }),
+        len => Ok(Some((len, rest))),
+    }
+}
+
+type ReadCount = fn(&[u8]) -> Result<Option<(usize, &[u8])>, FramingError>;
+
+fn read_frames(read_count: ReadCount, bounds: Bounds, mut input: &[u8]) -> Outcome {
     let mut outcome = Outcome::default();
     let max = bounds.max_message;
     while !input.is_empty() {
@@ -150,6 +196,7 @@ fn read_octets(bounds: Bounds, mut input: &[u8]) -> Outcome {
             return Outcome { torn: true, ..outcome };
         }
         match bounds.oversize {
+            _ if len == 0 => {}
             _ if len <= max => outcome.payloads.push(rest[..len].to_vec()),
             Oversize::Drop => outcome.tally.dropped += 1,
             Oversize::Truncate | Oversize::Close => {
@@ -166,7 +213,9 @@ fn read_by_the_book(framing: Framing, bounds: Bounds, input: &[u8]) -> Outcome {
     match framing {
         Framing::Line => read_lines(bounds, input),
         Framing::Octet => read_octets(bounds, input),
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::U32 => read_lengths(bounds, input),
+        Framing::Nul => read_nul(bounds, input),
+        Framing::Datagram => unreachable!("a stream has no datagrams"),
     }
 }
 
@@ -206,13 +255,23 @@ fn any_frames() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
 }
 
+/// The same with lengths of four bytes, some of them zero or absurd.
+fn any_lengths() -> impl Strategy<Value = Vec<u8>> {
+    let frame = any_payload(b"ab \0\xff\n").prop_map(|payload| encode(Framing::U32, &[payload]));
+    let odd = [&[0, 0, 0, 0][..], &[0, 0], &[0xff; 4], &[1, 0, 0, 1], &[0, 0, 0, 19, b'x']];
+    let part = prop_oneof![12 => frame, 1 => select(odd.map(<[u8]>::to_vec).to_vec())];
+    prop::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+}
+
+const STREAM_FRAMINGS: [Framing; 4] = [Framing::Line, Framing::Octet, Framing::U32, Framing::Nul];
+
 fn any_framing() -> impl Strategy<Value = Framing> {
-    select(vec![Framing::Line, Framing::Octet])
+    select(STREAM_FRAMINGS.to_vec())
 }
 
 /// Messages that travel unchanged in every format.
 fn any_messages() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    prop::collection::vec(any_payload(b"ab 1\0\xff"), 1..12)
+    prop::collection::vec(any_payload(b"ab 1\xff"), 1..12)
 }
 
 /// Runs of octet frames with any content, split anyhow.
@@ -225,7 +284,20 @@ fn any_octet_runs() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<Run>)> {
     })
 }
 
-/// What an octet payload becomes in a line, by the book.
+/// What a payload becomes in a format, by the book.
+fn fit(payload: &[u8], to: Framing) -> Vec<u8> {
+    match to {
+        Framing::Line => as_line(payload),
+        Framing::Nul => {
+            let text = payload.strip_suffix(b"\0").unwrap_or(payload);
+            let text: Vec<u8> = text.iter().map(|&byte| if byte == NUL { b' ' } else { byte }).collect();
+            if text.is_empty() { b" ".to_vec() } else { text }
+        }
+        Framing::Octet | Framing::U32 | Framing::Datagram => payload.to_vec(),
+    }
+}
+
+/// What a payload becomes in a line, by the book.
 fn as_line(payload: &[u8]) -> Vec<u8> {
     let text = payload.strip_suffix(b"\n").unwrap_or(payload);
     let mut line: Vec<u8> = text.iter().map(|&byte| if byte == LF { b' ' } else { byte }).collect();
@@ -249,8 +321,86 @@ proptest! {
     }
 
     #[test]
+    fn any_split_in_any_framing_gives_the_same(
+        framing in any_framing(),
+        bounds in any_bounds(),
+        input in prop_oneof![any_lines(), any_frames(), any_lengths()],
+        cuts in any_cuts(),
+    ) {
+        let found = frame_all(framing, bounds, &split(&input, &cuts));
+        prop_assert_eq!(found, read_by_the_book(framing, bounds, &input));
+    }
+
+    #[test]
+    fn auto_is_what_the_first_byte_says(
+        bounds in any_bounds(), input in prop_oneof![any_lines(), any_frames()], cuts in any_cuts(),
+    ) {
+        let told = match input.first() {
+            Some(first) if first.is_ascii_digit() => Framing::Octet,
+            _ => Framing::Line,
+        };
+        let (mut framer, mut runs) = (Framer::new(SourceFraming::Auto, bounds), Vec::new());
+        let fed = split(&input, &cuts).iter().try_for_each(|piece| framer.feed(Bytes::copy_from_slice(piece), &mut runs));
+        let torn = framer.finish(&mut runs);
+        let payloads = runs.iter().flat_map(payloads).map(|payload| payload.into_owned()).collect();
+        let found = Outcome { payloads, tally: framer.take_tally(), error: fed.err(), torn };
+        prop_assert_eq!(found, read_by_the_book(told, bounds, &input));
+    }
+
+    #[test]
+    fn a_datagram_is_read_as_a_stream_that_ends_and_the_next_as_if_nothing_had_been(
+        framing in any_framing(),
+        bounds in any_bounds(),
+        datagrams in prop::collection::vec(prop_oneof![any_lines(), any_frames(), any_lengths()], 1..4),
+    ) {
+        let mut framer = Framer::new(framing, bounds);
+        for datagram in datagrams {
+            let mut runs = Vec::new();
+            let fed = framer.feed_datagram(Bytes::copy_from_slice(&datagram), false, &mut runs);
+            let payloads = runs.iter().flat_map(payloads).map(|payload| payload.into_owned()).collect();
+            let (torn, error) = (fed.clone().unwrap_or(false), fed.err());
+            let found = Outcome { payloads, tally: framer.take_tally(), error, torn };
+            prop_assert_eq!(found, read_by_the_book(framing, bounds, &datagram));
+            prop_assert!(framer.is_at_boundary());
+        }
+    }
+
+    #[test]
+    fn any_message_stays_one_message_in_any_framing(
+        from in any_framing(),
+        to in any_framing(),
+        messages in prop::collection::vec(any_payload(b"ab\n\r \0"), 1..12),
+        cuts in any_cuts(),
+    ) {
+        let input = encode(from, &messages);
+        let (runs, outcome) = feed_all(from, bounds(64, Oversize::Close), &split(&input, &cuts));
+        let mut found = Vec::new();
+        for run in runs {
+            let reframed = reframe(run, to);
+            assert_canonical(&reframed, 64);
+            found.extend(payloads(&reframed).map(|payload| payload.into_owned()));
+        }
+        let expected = outcome.payloads.iter().map(|payload| if from == to { payload.clone() } else { fit(payload, to) });
+        prop_assert_eq!(found, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn slices_are_what_frames_say(framing in any_framing(), messages in any_messages(), cuts in any_cuts()) {
+        let input = encode(framing, &messages);
+        let (runs, _) = feed_all(framing, bounds(64, Oversize::Close), &split(&input, &cuts));
+        for run in &runs {
+            let joined = |range| { let (head, body) = slices(run, range); [&head[..], &body].concat() };
+            for (frame, payload) in frames(run).zip(payloads(run)) {
+                prop_assert_eq!(joined(frame.payload), payload.to_vec());
+                prop_assert_eq!(joined(frame.wire), encode(framing, &[payload.into_owned()]));
+            }
+            prop_assert_eq!(frames(run).count(), run.messages as usize);
+        }
+    }
+
+    #[test]
     fn bytes_one_by_one_give_the_same(
-        framing in any_framing(), bounds in any_bounds(), input in prop_oneof![any_lines(), any_frames()],
+        framing in any_framing(), bounds in any_bounds(), input in prop_oneof![any_lines(), any_frames(), any_lengths()],
     ) {
         let bytes: Vec<_> = input.chunks(1).collect();
         let found = frame_all(framing, bounds, &bytes);
@@ -351,6 +501,8 @@ fn one_byte_more_is_truncated_dropped_or_closes() {
         (Framing::Line, &b"ab\nabcde\nc\n"[..], 5),
         (Framing::Line, b"ab\r\nabcde\r\nc", 5),
         (Framing::Octet, b"2 ab5 abcde1 c", 5),
+        (Framing::Nul, b"ab\0abcde\0c", 5),
+        (Framing::U32, b"\0\0\0\x02ab\0\0\0\x05abcde\0\0\0\x01c", 5),
     ] {
         let (found, tally) = payloads_of(framing, bounds(4, Oversize::Truncate), input);
         assert_eq!(
@@ -456,12 +608,20 @@ fn a_flood_without_end_holds_one_message_at_most() {
     const PIECE: usize = 16 * 1024;
     const MAX: usize = 64 * 1024;
     let endless = Bytes::from([b'x'].repeat(PIECE));
-    for (framing, beginning, overhead) in [(Framing::Line, "", 1), (Framing::Octet, "900000000 ", 10)] {
+    let beginnings = [
+        (Framing::Line, "", 1),
+        (Framing::Octet, "900000000 ", 10),
+        (Framing::Nul, "", 1),
+        (Framing::U32, "\x01\0\0\0", 4),
+    ];
+    for (framing, beginning, overhead) in beginnings {
         for oversize in [Oversize::Truncate, Oversize::Drop] {
             let mut framer = Framer::new(framing, bounds(MAX, oversize));
             let mut runs = Vec::new();
             framer.feed(Bytes::from_static(beginning.as_bytes()), &mut runs).unwrap();
-            for _ in 0..32 * 1024 * 1024 / PIECE {
+            // What may be announced in four bytes is 16 MiB.
+            let all = if framing == Framing::U32 { 15 } else { 32 } * 1024 * 1024;
+            for _ in 0..all / PIECE {
                 framer.feed(endless.clone(), &mut runs).unwrap();
                 assert!(framer.held_capacity() <= MAX + overhead);
                 assert!(!framer.is_at_boundary());
@@ -487,4 +647,66 @@ fn what_cannot_travel_in_a_line_is_made_to() {
     let lines = reframe(runs[0].clone(), Framing::Line);
     assert_eq!(wire(&lines), b"abc\nabc\na b\n \n \n \nabc \nabc\n");
     assert_eq!(lines.messages, 8);
+}
+
+#[test]
+fn a_length_that_cannot_be_closes_the_link_whatever_the_policy() {
+    for oversize in POLICIES {
+        let error = error_of(Framing::U32, bounds(9, oversize), b"GET / HTTP/1.1\r\n").unwrap();
+        assert_eq!((error.reason(), error.to_string().as_str()), ("bad_length", "bad length 1195725856"));
+    }
+}
+
+fn feed_datagrams(
+    bounds: Bounds,
+    datagrams: &[(&str, bool)],
+) -> (Vec<String>, Tally, Vec<Option<FramingError>>) {
+    let (mut framer, mut runs) = (Framer::new(Framing::Datagram, bounds), Vec::new());
+    let errors = datagrams.iter().map(|(text, cut)| {
+        framer.feed_datagram(Bytes::copy_from_slice(text.as_bytes()), *cut, &mut runs).err()
+    });
+    let errors = errors.collect();
+    let text = |run: &Run| String::from_utf8(wire(run)).unwrap();
+    (runs.iter().map(text).collect(), framer.take_tally(), errors)
+}
+
+#[test]
+fn a_whole_datagram_is_a_message_and_an_empty_one_is_none() {
+    let (found, tally, errors) =
+        feed_datagrams(bounds(5, Oversize::Close), &[("a\nb", false), ("", false), ("\0", false)]);
+    assert_eq!(
+        (found.as_slice(), tally, errors),
+        (&["a\nb".to_owned(), "\0".to_owned()][..], Tally::default(), vec![None; 3])
+    );
+}
+
+#[test]
+fn a_datagram_that_is_too_long_or_was_cut_off_is_truncated_dropped_or_an_error_and_spoils_no_other() {
+    let datagrams = [("abcd", false), ("abc", true), ("xy", false)];
+    let (found, tally, _) = feed_datagrams(bounds(3, Oversize::Truncate), &datagrams);
+    assert_eq!((found.join(" "), tally), ("abc abc xy".to_owned(), Tally { truncated: 2, dropped: 0 }));
+    let (found, tally, _) = feed_datagrams(bounds(3, Oversize::Drop), &datagrams);
+    assert_eq!((found.join(" "), tally), ("xy".to_owned(), Tally { truncated: 0, dropped: 2 }));
+    let (found, _, errors) = feed_datagrams(bounds(3, Oversize::Close), &datagrams);
+    let oversize = Some(FramingError::Oversize { len: 4, max: 3 });
+    assert_eq!((found.join(" "), errors), ("xy".to_owned(), vec![oversize.clone(), oversize, None]));
+}
+
+#[test]
+fn what_the_kernel_cut_off_of_a_packed_datagram_is_torn() {
+    for (framing, datagram, whole) in [(Framing::Line, "a\nb", "a\n"), (Framing::Octet, "1 a5 bc", "1 a")] {
+        let (mut framer, mut runs) = (Framer::new(framing, bounds(9, Oversize::Close)), Vec::new());
+        let fed = framer.feed_datagram(Bytes::copy_from_slice(datagram.as_bytes()), true, &mut runs);
+        assert_eq!((fed, wire(&runs[0]), runs.len()), (Ok(true), whole.as_bytes().to_vec(), 1));
+    }
+}
+
+#[test]
+fn long_messages_of_packed_datagrams_are_counted_also_where_the_format_is_told_by_each() {
+    let (mut framer, mut runs) = (Framer::new(SourceFraming::Auto, bounds(3, Oversize::Drop)), Vec::new());
+    for datagram in ["abcd\nx\n", "4 abcd1 x", "<1>x"] {
+        framer.feed_datagram(Bytes::copy_from_slice(datagram.as_bytes()), false, &mut runs).unwrap();
+    }
+    assert_eq!(framer.take_tally(), Tally { truncated: 0, dropped: 3 });
+    assert_eq!(runs.iter().map(|run| run.framing).collect::<Vec<_>>(), [Framing::Line, Framing::Octet]);
 }

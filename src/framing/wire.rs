@@ -5,10 +5,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 
-use super::LF;
-use super::octet::Count;
+use super::counted::Header;
+use super::octet::Digits;
+use super::u32::BigEndian;
+use super::{LF, NUL};
 use crate::message::{Framing, Run};
 
 /// Whole messages at the beginning of a run.
@@ -26,24 +29,26 @@ pub fn whole_prefix(run: &Run, bytes: usize) -> Whole {
         return Whole { bytes: run.wire_len(), messages: run.messages };
     }
     match run.framing {
-        Framing::Line => whole_lines(run, bytes),
-        Framing::Octet => whole_frames(run, bytes),
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::Line => whole_delimited(run, bytes, LF),
+        Framing::Nul => whole_delimited(run, bytes, NUL),
+        Framing::Octet | Framing::U32 => whole_frames(run, bytes),
+        Framing::Datagram => Whole::default(),
     }
 }
 
-fn whole_lines(run: &Run, bytes: usize) -> Whole {
+fn whole_delimited(run: &Run, bytes: usize, delimiter: u8) -> Whole {
     let within = &run.body[..bytes.saturating_sub(run.head.len())];
-    let Some(last) = memrchr(LF, within) else { return Whole::default() };
-    Whole { bytes: run.head.len() + last + 1, messages: memchr_iter(LF, within).count() as u32 }
+    let Some(last) = memrchr(delimiter, within) else { return Whole::default() };
+    Whole { bytes: run.head.len() + last + 1, messages: memchr_iter(delimiter, within).count() as u32 }
 }
 
 fn whole_frames(run: &Run, bytes: usize) -> Whole {
-    let within = frames(run).take_while(|frame| frame.end <= bytes);
-    within.fold(Whole::default(), |whole, frame| Whole { bytes: frame.end, messages: whole.messages + 1 })
+    let within = frames(run).take_while(|frame| frame.wire.end <= bytes);
+    within
+        .fold(Whole::default(), |whole, frame| Whole { bytes: frame.wire.end, messages: whole.messages + 1 })
 }
 
-/// Each message of the run without its delimiter, in order. The one that spans head and body is copied.
+/// Each message of the run without its delimiter or count, in order. The one that spans head and body is copied.
 pub fn payloads(run: &Run) -> impl Iterator<Item = Cow<'_, [u8]>> {
     frames(run).map(|frame| payload(run, frame.payload))
 }
@@ -57,57 +62,64 @@ fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
     Cow::Owned([in_head, &run.body[..at.end.saturating_sub(head)]].concat())
 }
 
-/// Where one message is, in wire bytes from the run's beginning.
-///
-/// Invariant: payload.start ≤ payload.end ≤ end, the last not in the head.
-pub struct Frame {
-    /// x
-    pub payload: Range<usize>,
-    /// x
-    pub wire: Range<usize>,
-    end: usize,
-}
-/// x
-pub fn slices(run: &Run, range: Range<usize>) -> (bytes::Bytes, bytes::Bytes) {
-    let h = run.head.len();
-    (
-        run.head.slice(range.start.min(h)..range.end.min(h)),
-        run.body.slice(range.start.max(h) - h..range.end.max(h) - h),
-    )
+/// The bytes of a run from `range.start` to before `range.end`, in wire bytes from its beginning: those in its head, and those in
+/// its body. Either may be empty; nothing is copied.
+pub fn slices(run: &Run, range: Range<usize>) -> (Bytes, Bytes) {
+    let head = run.head.len();
+    let in_head = run.head.slice(range.start.min(head)..range.end.min(head));
+    let in_body = run.body.slice(range.start.max(head) - head..range.end.max(head) - head);
+    (in_head, in_body)
 }
 
-/// Where each message of the run is.
+/// Where one message is, in wire bytes from the run's beginning.
+///
+/// Invariant: wire.start ≤ payload.start ≤ payload.end ≤ wire.end, the last not in the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// All of it, with its delimiter or count.
+    pub wire: Range<usize>,
+    /// What it says.
+    pub payload: Range<usize>,
+}
+
+/// Where each message of the run is, in order.
 pub fn frames(run: &Run) -> impl Iterator<Item = Frame> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let frame = match run.framing {
-            Framing::Line => line_at(run, at),
-            Framing::Octet => octet_at(run, at),
-            Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+            Framing::Line => delimited_at(run, at, LF),
+            Framing::Nul => delimited_at(run, at, NUL),
+            Framing::Octet => counted_at::<Digits>(run, at),
+            Framing::U32 => counted_at::<BigEndian>(run, at),
+            Framing::Datagram => datagram_at(run, at),
         }?;
-        debug_assert!(at < frame.end && frame.end > run.head.len() && frame.end <= run.wire_len());
-        at = frame.end;
+        debug_assert!(
+            at < frame.wire.end && frame.wire.end > run.head.len() && frame.wire.end <= run.wire_len()
+        );
+        at = frame.wire.end;
         Some(frame)
     })
 }
 
-fn line_at(run: &Run, at: usize) -> Option<Frame> {
-    // The head holds no LF: that would be a message which ended in an earlier receive.
+fn delimited_at(run: &Run, at: usize, delimiter: u8) -> Option<Frame> {
+    // The head holds none: that would be a message which ended in an earlier receive.
     let from = at.saturating_sub(run.head.len());
-    let lf = run.head.len() + from + memchr(LF, &run.body[from..])?;
-    Some(Frame { payload: at..lf, wire: at..lf + 1, end: lf + 1 })
+    let end = run.head.len() + from + memchr(delimiter, &run.body[from..])?;
+    Some(Frame { wire: at..end + 1, payload: at..end })
 }
 
-fn octet_at(run: &Run, at: usize) -> Option<Frame> {
+fn counted_at<H: Header>(run: &Run, at: usize) -> Option<Frame> {
     let count = match at.checked_sub(run.head.len()) {
-        Some(from) => Count::read(run.body[from..].iter().copied()),
-        None => Count::read(run.head[at..].iter().chain(&run.body).copied()),
+        Some(from) => H::read(run.body[from..].iter().copied()),
+        None => H::read(run.head[at..].iter().chain(&run.body).copied()),
     };
     debug_assert!(count.is_ok(), "a run is canonical");
     let count = count.ok()??;
-    Some(Frame {
-        payload: at + count.header..at + count.frame(),
-        wire: at..at + count.frame(),
-        end: at + count.frame(),
-    })
+    let end = at + count.frame();
+    Some(Frame { wire: at..end, payload: at + count.header..end })
+}
+
+fn datagram_at(run: &Run, at: usize) -> Option<Frame> {
+    let all = 0..run.wire_len();
+    (at == 0 && !all.is_empty()).then(|| Frame { wire: all.clone(), payload: all })
 }
