@@ -29,6 +29,13 @@ pub const RECEIVE_BUFFER_MAX: usize = 512 * 1024 * 1024;
 /// Links of one sink per reactor that may be configured.
 pub const SINK_CONNECTIONS_MAX: usize = 64;
 
+/// Endpoints of one sink: a hash has a link for each pair of them, on every core.
+pub const SINK_ENDPOINTS_MAX: usize = 16;
+/// Largest configuration file that is read, in bytes: what is larger is some other file.
+pub const CONFIG_FILE_MAX: u64 = 1024 * 1024;
+/// Least `idle_timeout`: a client that pauses between two messages is not idle.
+pub const IDLE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 /// How long a drain may take by default; below systemd's stop timeout of 90 s and Kubernetes' 30 s.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
 /// How long a drain reads on from a sender that goes on sending.

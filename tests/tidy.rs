@@ -33,7 +33,7 @@ const ARROWS: Arrows = &[
     ("load", &["socket", "framing", "message", "limits"]),
     ("socket", &["ring", "kernel", "config", "ledger", "framing", "message", "limits"]),
     ("route", &["config", "framing", "message"]),
-    ("config", &["framing", "message", "limits"]),
+    ("config", &["kernel", "framing", "message", "limits"]),
     ("ring", &["kernel", "limits"]),
     ("kernel", &["limits"]),
     ("ledger", &["message", "limits"]),

@@ -90,3 +90,9 @@ command that mends it. With the flags or the file of `run` it looks at what that
 relay needs; it opens and changes nothing.
 
 Exit codes: 0 the relay can run here, 1 it cannot, 2 bad usage.";
+
+pub(super) const CHECK: &str = "\
+Reads the flags or the file of `run`, and shows every source and sink with all
+its values, defaults among them. It opens and resolves nothing.
+
+Exit codes: 0 it would run, 2 there is a mistake, which is pointed at.";

@@ -2,7 +2,9 @@
 //!
 //! Lives here: subcommands, their help and their dispatch to what runs them. Never here: anything that a message meets.
 
+mod check;
 mod demo;
+mod file;
 mod help;
 mod log;
 
@@ -40,6 +42,9 @@ pub enum Command {
     /// Relay messages until TERM or INT, then drain
     #[command(long_about = help::RUN, after_long_help = help::AFTER_RUN)]
     Run(RunArgs),
+    /// Say what would run, or point at the mistake; opens nothing
+    #[command(long_about = help::CHECK)]
+    Check(RunArgs),
     /// Say what this machine has of what the relay needs, and what mends it
     #[command(long_about = help::DOCTOR)]
     Doctor(RunArgs),
@@ -71,20 +76,31 @@ pub fn dispatch(cli: &Cli) -> ExitCode {
     }
     match &cli.command {
         Command::Run(args) => run(args),
+        Command::Check(args) => check(args),
         Command::Doctor(args) => doctor(args),
         Command::Demo(args) => demo(args),
     }
 }
 
 fn run(args: &RunArgs) -> ExitCode {
-    match args.plan() {
+    match file::plan(args) {
         Ok(plan) => process::run(&plan),
         Err(error) => refuse(&error),
     }
 }
 
+fn check(args: &RunArgs) -> ExitCode {
+    match file::plan(args) {
+        Ok(plan) => {
+            let _ = writeln!(io::stdout().lock(), "{}", check::Shown(&plan));
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
 fn doctor(args: &RunArgs) -> ExitCode {
-    let plan = match args.plan() {
+    let plan = match file::plan(args) {
         Ok(plan) => plan,
         Err(error) => return refuse(&error),
     };

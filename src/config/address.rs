@@ -1,12 +1,12 @@
-//! The host and port of a TCP endpoint.
+//! The host and port of an endpoint on the network.
 //!
-//! Lives here: the part of a URL between `tcp:` and `?`. Never here: resolving the name.
+//! Lives here: the part of a URL between `tcp:` or `udp:` and `?`. Never here: resolving the name.
 
 use std::net::Ipv4Addr;
 
 use url::{Host, ParseError, Url};
 
-use super::endpoint::Role;
+use super::endpoint::{Endpoint, Role, Scheme};
 use super::error::{ConfigError, Mistake};
 use super::plan::HostPort;
 use super::word::Word;
@@ -15,8 +15,20 @@ use super::word::Word;
 const HOST_NAME_MAX: usize = 253;
 
 /// Reads `//HOST:PORT`, the `rest` of an endpoint's URL.
-pub(super) fn host_port(rest: Word<'_>, role: Role) -> Result<HostPort, ConfigError> {
-    let authority = authority(rest)?;
+pub(super) fn host_port(endpoint: Endpoint<'_>, role: Role) -> Result<HostPort, ConfigError> {
+    one(authority(endpoint.rest, endpoint.scheme)?, role)
+}
+
+/// Reads `//HOST:PORT,HOST:PORT`, each with its place.
+pub(super) fn hosts_and_ports<'a>(endpoint: Endpoint<'a>) -> Result<Vec<(Word<'a>, HostPort)>, ConfigError> {
+    let authority = authority(endpoint.rest, endpoint.scheme)?;
+    authority.split(',').map(|word| Ok((word, one(word, Role::Sink)?))).collect()
+}
+
+fn one(authority: Word<'_>, role: Role) -> Result<HostPort, ConfigError> {
+    if authority.text().is_empty() {
+        return Err(authority.wrong(no_host()));
+    }
     let (host, port) = cut(authority)?;
     let url =
         Url::parse(&format!("tcp://{}", authority.text())).map_err(|error| refused(error, host, port))?;
@@ -29,21 +41,22 @@ pub(super) fn host_port(rest: Word<'_>, role: Role) -> Result<HostPort, ConfigEr
     Ok(address)
 }
 
-fn authority(rest: Word<'_>) -> Result<Word<'_>, ConfigError> {
+fn authority(rest: Word<'_>, scheme: Scheme) -> Result<Word<'_>, ConfigError> {
+    let scheme = scheme.name();
     if rest.text().is_empty() {
         return Err(rest.wrong(no_host()));
     }
     let Some(after) = rest.strip_prefix("//") else {
         return Err(
-            rest.wrong(Mistake::new("no `//`").hint(format!("did you mean `tcp://{}`?", rest.text())))
+            rest.wrong(Mistake::new("no `//`").hint(format!("did you mean `{scheme}://{}`?", rest.text())))
         );
     };
     let (authority, path) = after.split_once('/');
     if let Some(path) = path.filter(|path| !path.text().is_empty()) {
-        return Err(path.wrong(Mistake::new("a path").hint("a tcp endpoint has none")));
+        return Err(path.wrong(Mistake::new("a path").hint(format!("a {scheme} endpoint has none"))));
     }
     if let (user, Some(_)) = authority.split_once('@') {
-        return Err(user.wrong(Mistake::new("a user name").hint("a tcp endpoint takes none")));
+        return Err(user.wrong(Mistake::new("a user name").hint(format!("a {scheme} endpoint takes none"))));
     }
     Ok(authority)
 }

@@ -1,17 +1,22 @@
-//! From all flags to the plan.
+//! From all that was written to the plan.
 //!
-//! Lives here: defaults of flags, and the rules that hold between one flag and another. Never here: how a URL is read.
+//! Lives here: defaults of the whole, and the rules that hold between one source or sink and another. Never here: how a URL is
+//! read.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cores::cores;
+use super::cores::{cores, cores_of};
 use super::endpoint::Role;
 use super::error::{ConfigError, Mistake};
+use super::file::{ConfigFile, Document};
 use super::flags::RunArgs;
 use super::names::Names;
+use super::nearest::did_you_mean;
 use super::plan::{Cores, Listen, Plan, Sink, Source, Target};
+use super::settings::Settings;
 use super::sink::sink;
-use super::source::source;
+use super::source::{Draft, source};
 use super::values::{duration, size};
 use super::word::Word;
 use crate::limits::{
@@ -19,98 +24,258 @@ use crate::limits::{
 };
 
 /// On loopback: nobody else reaches a relay that was only tried out.
-const FROM_DEFAULT: &str = "tcp://127.0.0.1:5140";
-const TO_DEFAULT: &str = "stdout";
+const FROM_DEFAULT: [&str; 2] = ["tcp://127.0.0.1:5140", "udp://127.0.0.1:5140"];
+const TO_DEFAULT: [&str; 1] = ["stdout"];
+
+/// What is decided for the whole relay.
+struct Whole<'a> {
+    cores: Cores,
+    /// Where they are asked for, if they are.
+    cores_word: Option<Word<'a>>,
+    drain_timeout: Duration,
+    max_in_flight: usize,
+    ledger_file: Option<PathBuf>,
+}
+
+/// One sink, and where it stands.
+type Placed<'a> = (Word<'a>, Sink);
 
 impl RunArgs {
-    /// What the relay runs on, every value decided and within its bounds. Opens and resolves nothing.
+    /// What the relay runs on, by the flags alone; every value decided and within its bounds. Opens and resolves nothing.
     ///
     /// # Errors
     ///
     /// The first mistake, with its place.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
-        let (max_in_flight, drain_timeout) = (self.max_in_flight()?, self.drain_timeout()?);
-        let mut sources = self.sources(max_in_flight)?;
-        // What is read until the last moment could not be delivered any more.
-        sources.iter_mut().for_each(|source| source.linger = source.linger.min(drain_timeout / 2));
-        let sinks = self.sinks()?;
-        Ok(Plan {
-            cores: self.cores_for(&sinks)?,
-            drain_timeout,
-            max_in_flight,
-            sources,
-            sinks,
-            ledger_file: self.ledger.clone(),
+        let whole = self.whole(&Settings::of_table(Vec::new()))?;
+        let mut names = Names::default();
+        let typed = |text| Word::typed(Role::Sink.flag(), text);
+        let sinks = or_default(&self.to, &TO_DEFAULT)
+            .map(typed)
+            .map(|word| Ok((word, sink(word, &[word], Settings::of_table(Vec::new()), &mut names)?)));
+        let sinks = sinks.collect::<Result<Vec<_>, ConfigError>>()?;
+        let mut names = Names::default();
+        let typed = |text| Word::typed(Role::Source.flag(), text);
+        let sources = or_default(&self.from, &FROM_DEFAULT).map(typed).map(|word| {
+            let draft = source(word, Settings::of_table(Vec::new()), whole.max_in_flight, &mut names)?;
+            Ok((word, draft))
+        });
+        let sources = sources.collect::<Result<Vec<_>, ConfigError>>()?;
+        assemble(whole, sources, sinks)
+    }
+
+    /// The same by a file; flags that say something about the whole go before it.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake, with its place.
+    pub fn plan_of(&self, file: &ConfigFile) -> Result<Plan, ConfigError> {
+        self.refuse_endpoints()?;
+        let document = file.parse()?;
+        let whole = self.whole(&document.top()?)?;
+        let sinks = sinks_of(&document)?;
+        let sources = sources_of(&document, whole.max_in_flight)?;
+        assemble(whole, sources, sinks)
+    }
+
+    fn refuse_endpoints(&self) -> Result<(), ConfigError> {
+        let both = |role: Role, urls: &[String]| match urls.first() {
+            None => Ok(()),
+            Some(url) => {
+                let mistake = Mistake::new("an endpoint beside a configuration file");
+                Err(Word::typed(role.flag(), url)
+                    .wrong(mistake.hint("write it into the file, or leave -c out")))
+            }
+        };
+        both(Role::Source, &self.from)?;
+        both(Role::Sink, &self.to)
+    }
+
+    fn whole<'a>(&'a self, file: &Settings<'a>) -> Result<Whole<'a>, ConfigError> {
+        let in_flight = |text: &str| size(text, MAX_IN_FLIGHT_MIN..=MAX_IN_FLIGHT_MAX);
+        let timeout = |text: &str| duration(text, Duration::ZERO..=DRAIN_TIMEOUT_MAX);
+        let max_in_flight =
+            flag_or(("--max-in-flight", &self.max_in_flight), (file, "max_in_flight"), in_flight)?;
+        let drain_timeout =
+            flag_or(("--drain-timeout", &self.drain_timeout), (file, "drain_timeout"), timeout)?;
+        let ledger = file.get("ledger", |text| Ok(PathBuf::from(text)))?;
+        let asked = match &self.cores {
+            Some(text) => Some((cores(text)?, Word::typed("--cores", text))),
+            None => cores_of(file)?,
+        };
+        let (cores, cores_word) = asked.map_or((Cores::All, None), |(cores, word)| (cores, Some(word)));
+        Ok(Whole {
+            cores,
+            cores_word,
+            drain_timeout: drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
+            max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
+            ledger_file: self.ledger.clone().or(ledger),
         })
     }
+}
 
-    fn max_in_flight(&self) -> Result<usize, ConfigError> {
-        let Some(text) = &self.max_in_flight else { return Ok(MAX_IN_FLIGHT_DEFAULT) };
-        let wrong = |mistake| Word::typed("--max-in-flight", text).wrong(mistake);
-        size(text, MAX_IN_FLIGHT_MIN..=MAX_IN_FLIGHT_MAX).map_err(wrong)
+fn flag_or<T>(
+    (flag, given): (&'static str, &Option<String>),
+    (file, key): (&Settings<'_>, &str),
+    parse: impl Fn(&str) -> Result<T, Mistake>,
+) -> Result<Option<T>, ConfigError> {
+    match given {
+        Some(text) => parse(text).map(Some).map_err(|mistake| Word::typed(flag, text).wrong(mistake)),
+        None => file.get(key, parse),
     }
+}
 
-    fn drain_timeout(&self) -> Result<Duration, ConfigError> {
-        let Some(text) = &self.drain_timeout else { return Ok(DRAIN_TIMEOUT_DEFAULT) };
-        let wrong = |mistake| Word::typed("--drain-timeout", text).wrong(mistake);
-        duration(text, DRAIN_TIMEOUT_MAX).map_err(wrong)
+fn or_default<'a>(typed: &'a [String], default: &'static [&'static str]) -> impl Iterator<Item = &'a str> {
+    let default = if typed.is_empty() { default } else { &[] };
+    default.iter().copied().chain(typed.iter().map(String::as_str))
+}
+
+fn sinks_of<'a>(document: &'a Document<'a>) -> Result<Vec<Placed<'a>>, ConfigError> {
+    let (mut sinks, mut names) = (Vec::new(), Names::default());
+    for (place, settings) in document.tables("sink")? {
+        let urls: Vec<Word<'_>> = settings.list("send")?.iter().map(|item| item.word).collect();
+        if urls.is_empty() {
+            let hint = r#"where it sends, like send = "tcp://10.0.0.5:514""#;
+            return Err(place.wrong(Mistake::new("no `send`").hint(hint)));
+        }
+        sinks.push((place, sink(place, &urls, settings, &mut names)?));
     }
-
-    fn sources(&self, max_in_flight: usize) -> Result<Vec<Source>, ConfigError> {
-        let (mut sources, mut names) = (Vec::new(), Names::default());
-        for typed in words(&self.from, FROM_DEFAULT, Role::Source) {
-            let source = source(typed, max_in_flight, &mut names)?;
-            refuse_same_address(typed, &source, &sources)?;
-            sources.push(source);
-        }
-        Ok(sources)
+    if sinks.is_empty() {
+        let url = Word::typed(Role::Sink.flag(), TO_DEFAULT[0]);
+        sinks.push((url, sink(url, &[url], Settings::of_table(Vec::new()), &mut names)?));
     }
+    Ok(sinks)
+}
 
-    fn sinks(&self) -> Result<Vec<Sink>, ConfigError> {
-        if let Some(second) = self.to.get(1) {
-            let mistake = Mistake::new("a second sink").hint("several sinks are not in this version");
-            return Err(Word::typed(Role::Sink.flag(), second).wrong(mistake));
-        }
-        let mut names = Names::default();
-        words(&self.to, TO_DEFAULT, Role::Sink).map(|typed| sink(typed, &mut names)).collect()
+fn sources_of<'a>(
+    document: &'a Document<'a>,
+    max_in_flight: usize,
+) -> Result<Vec<(Word<'a>, Draft<'a>)>, ConfigError> {
+    let (mut sources, mut names) = (Vec::new(), Names::default());
+    for (place, settings) in document.tables("source")? {
+        let Some(listen) = settings.item("listen")? else {
+            let mistake = match settings.key("pull") {
+                Some(pull) => {
+                    return Err(pull.wrong(Mistake::new("`pull`").hint("queues are not in this version")));
+                }
+                None => Mistake::new("no `listen`"),
+            };
+            return Err(place.wrong(mistake.hint(r#"where it listens, like listen = "tcp://0.0.0.0:5140""#)));
+        };
+        sources.push((listen.word, source(listen.word, settings, max_in_flight, &mut names)?));
     }
+    if sources.is_empty() {
+        for url in FROM_DEFAULT {
+            let url = Word::typed(Role::Source.flag(), url);
+            sources.push((url, source(url, Settings::of_table(Vec::new()), max_in_flight, &mut names)?));
+        }
+    }
+    Ok(sources)
+}
 
-    /// Standard output is one stream: two reactors would write into each other's messages.
-    fn cores_for(&self, sinks: &[Sink]) -> Result<Cores, ConfigError> {
-        let text = self.cores.as_deref().unwrap_or("all");
-        let asked = cores(text)?;
-        if sinks.iter().all(|sink| sink.target != Target::Stdout) {
-            return Ok(asked);
+fn assemble(
+    whole: Whole<'_>,
+    drafts: Vec<(Word<'_>, Draft<'_>)>,
+    placed: Vec<Placed<'_>>,
+) -> Result<Plan, ConfigError> {
+    refuse_two_stdouts(&placed)?;
+    let names: Vec<&str> = placed.iter().map(|(_, sink)| sink.name.as_str()).collect();
+    let mut sources: Vec<Source> = Vec::new();
+    for (word, Draft { mut source, settings }) in drafts {
+        refuse_same_address(word, &source, &sources)?;
+        source.to = routes(&settings, &names)?;
+        // What is read until the last moment could not be delivered any more.
+        source.linger = source.linger.min(whole.drain_timeout / 2);
+        sources.push(source);
+    }
+    for (index, (place, sink)) in placed.iter().enumerate() {
+        if !sources.iter().any(|source| source.to.contains(&index)) {
+            let mistake = Mistake::new(format!("nothing comes to sink `{}`", sink.name));
+            return Err(place.wrong(mistake.hint("name it in the `to` of a source, or leave it out")));
         }
-        match &asked {
-            Cores::All => Ok(Cores::Count(1)),
-            Cores::Count(1) => Ok(asked),
-            Cores::List(numbers) if numbers.len() == 1 => Ok(asked),
-            Cores::Count(_) | Cores::List(_) => Err(Word::typed("--cores", text).wrong(one_stream())),
+    }
+    let sinks: Vec<Sink> = placed.into_iter().map(|(_, sink)| sink).collect();
+    Ok(Plan {
+        cores: cores_for(&whole, &sinks)?,
+        drain_timeout: whole.drain_timeout,
+        max_in_flight: whole.max_in_flight,
+        sources,
+        sinks,
+        ledger_file: whole.ledger_file,
+    })
+}
+
+/// The sinks that a source's messages go to, by name; every sink if it names none.
+fn routes(settings: &Settings<'_>, names: &[&str]) -> Result<Vec<usize>, ConfigError> {
+    let mut to = Vec::new();
+    for item in settings.list("to")? {
+        let Some(index) = names.iter().position(|name| *name == item.text) else {
+            let mistake = Mistake::new(format!("no sink is called `{}`", item.text));
+            let hint = did_you_mean(&item.text, names);
+            return Err(item
+                .word
+                .wrong(mistake.hint(hint).allowed(format!("sinks are: {}", names.join(", ")))));
+        };
+        if to.contains(&index) {
+            return Err(item
+                .word
+                .wrong(Mistake::new(format!("sink `{}` twice", item.text)).hint("name it once")));
         }
+        to.push(index);
+    }
+    if to.is_empty() {
+        to.extend(0..names.len());
+    }
+    to.sort_unstable();
+    Ok(to)
+}
+
+/// Standard output is one stream: two reactors would write into each other's messages.
+fn cores_for(whole: &Whole<'_>, sinks: &[Sink]) -> Result<Cores, ConfigError> {
+    if sinks.iter().all(|sink| sink.target != Target::Stdout) {
+        return Ok(whole.cores.clone());
+    }
+    match (&whole.cores, whole.cores_word) {
+        (Cores::All, _) => Ok(Cores::Count(1)),
+        (Cores::Count(1), _) => Ok(whole.cores.clone()),
+        (Cores::List(numbers), _) if numbers.len() == 1 => Ok(whole.cores.clone()),
+        (Cores::Count(_) | Cores::List(_), Some(word)) => Err(word.wrong(one_stream())),
+        (Cores::Count(_) | Cores::List(_), None) => unreachable!("a number of cores is asked for somewhere"),
     }
 }
 
 fn one_stream() -> Mistake {
     Mistake::new("more than one core for stdout")
-        .hint("use 1, or send to a file or tcp with --to")
+        .hint("use 1, or send to a file or tcp")
         .allowed("stdout is one stream, which one core writes")
 }
 
-fn words<'a>(typed: &'a [String], default: &'static str, role: Role) -> impl Iterator<Item = Word<'a>> {
-    let default = typed.is_empty().then_some(default);
-    default
-        .into_iter()
-        .chain(typed.iter().map(String::as_str))
-        .map(move |text| Word::typed(role.flag(), text))
+fn refuse_two_stdouts(sinks: &[Placed<'_>]) -> Result<(), ConfigError> {
+    let mut to_stdout = sinks.iter().filter(|(_, sink)| sink.target == Target::Stdout).skip(1);
+    match to_stdout.next() {
+        None => Ok(()),
+        Some((place, _)) => {
+            let mistake =
+                Mistake::new("stdout twice").hint("two sinks would write into each other's messages");
+            Err(place.wrong(mistake))
+        }
+    }
 }
 
 /// Port 0 is another port each time.
 fn refuse_same_address(typed: Word<'_>, source: &Source, others: &[Source]) -> Result<(), ConfigError> {
-    let same = |other: &Source| {
-        other.listen == source.listen && !matches!(&source.listen, Listen::Tcp(at) if at.port == 0)
+    let is_anew = match &source.listen {
+        Listen::Tcp(at) | Listen::Udp(at) => at.port == 0,
+        Listen::Unix(_) | Listen::Unixgram(_) => false,
     };
-    if others.iter().any(same) {
+    let same = |other: &Source| match (&other.listen, &source.listen) {
+        // Two sockets cannot have one path, whatever they are.
+        (Listen::Unix(one) | Listen::Unixgram(one), Listen::Unix(two) | Listen::Unixgram(two)) => {
+            one.path == two.path
+        }
+        (one, two) => one == two,
+    };
+    if !is_anew && others.iter().any(same) {
         return Err(typed.wrong(Mistake::new("the same address twice").hint("another source listens there")));
     }
     Ok(())

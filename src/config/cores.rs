@@ -4,6 +4,7 @@
 
 use super::error::{ConfigError, Mistake};
 use super::plan::Cores;
+use super::settings::Settings;
 use super::values::count;
 use super::word::Word;
 use crate::limits::CORES_MAX;
@@ -15,18 +16,27 @@ use crate::limits::CORES_MAX;
 /// When `text` is neither, a count is zero, a core is named twice, or a number is beyond what a `cpu_set_t` holds.
 pub fn cores(text: &str) -> Result<Cores, ConfigError> {
     let typed = Word::typed("--cores", text);
-    if text == "all" {
-        Ok(Cores::All)
-    } else if text.contains(',') {
-        list(typed).map(Cores::List)
-    } else {
-        number(typed, 1).map(Cores::Count)
-    }
+    if text.contains(',') { list(typed.split(',')).map(Cores::List) } else { one(typed) }
 }
 
-fn list(typed: Word<'_>) -> Result<Vec<usize>, ConfigError> {
+/// The same as a file says it: `2`, `[0, 3]` or `"all"`. With where that stands, if it does.
+pub(super) fn cores_of<'a>(file: &Settings<'a>) -> Result<Option<(Cores, Word<'a>)>, ConfigError> {
+    let Some(key) = file.key("cores") else { return Ok(None) };
+    let items = file.list("cores")?;
+    let cores = match &items[..] {
+        [item] if !file.is_list("cores") => one(item.word)?,
+        items => Cores::List(list(items.iter().map(|item| item.word))?),
+    };
+    Ok(Some((cores, items.first().map_or(key, |item| item.word))))
+}
+
+fn one(word: Word<'_>) -> Result<Cores, ConfigError> {
+    if word.text() == "all" { Ok(Cores::All) } else { number(word, 1).map(Cores::Count) }
+}
+
+fn list<'a>(words: impl Iterator<Item = Word<'a>>) -> Result<Vec<usize>, ConfigError> {
     let mut numbers = Vec::new();
-    for word in typed.split(',') {
+    for word in words {
         let core = number(word, 0)?;
         if numbers.contains(&core) {
             return Err(word.wrong(Mistake::new(format!("core {core} twice"))));

@@ -5,10 +5,10 @@
 use super::error::{ConfigError, Mistake};
 use super::nearest::{did_you_mean, nearest};
 use super::word::Word;
+use crate::kernel::Medium;
 
 /// Schemes that are named in the design and do not work yet.
-const LATER: [&str; 12] =
-    ["udp", "unix", "unixgram", "tls", "http", "https", "redis", "rediss", "nats", "amqp", "amqps", "stdin"];
+const LATER: [&str; 9] = ["tls", "http", "https", "redis", "rediss", "nats", "amqp", "amqps", "stdin"];
 
 /// Which end of the relay an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl Role {
 
     fn schemes(self) -> &'static [&'static str] {
         match self {
-            Role::Source => &["tcp"],
-            Role::Sink => &["tcp", "stdout", "file"],
+            Role::Source => &["tcp", "udp", "unix", "unixgram"],
+            Role::Sink => &["tcp", "udp", "unix", "unixgram", "stdout", "file"],
         }
     }
 
@@ -43,8 +43,10 @@ impl Role {
 
     fn forms(self) -> &'static str {
         match self {
-            Role::Source => "a source is tcp://HOST:PORT",
-            Role::Sink => "a sink is tcp://HOST:PORT, stdout, file:///absolute/path or file:relative/path",
+            Role::Source => "a source is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH",
+            Role::Sink => {
+                "a sink is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, file:PATH or stdout"
+            }
         }
     }
 }
@@ -52,15 +54,31 @@ impl Role {
 /// What kind of endpoint a URL names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
-    Tcp,
+    Peer(Medium),
     Stdout,
     File,
+}
+
+impl Scheme {
+    /// As it stands in a URL.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Scheme::Peer(Medium::Tcp) => "tcp",
+            Scheme::Peer(Medium::Udp) => "udp",
+            Scheme::Peer(Medium::Unix) => "unix",
+            Scheme::Peer(Medium::Unixgram) => "unixgram",
+            Scheme::Stdout => "stdout",
+            Scheme::File => "file",
+        }
+    }
 }
 
 /// The parts of an endpoint's URL.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Endpoint<'a> {
     pub(super) scheme: Scheme,
+    /// All of the scheme, without its colon.
+    pub(super) name: Word<'a>,
     /// What stands between `scheme:` and `?`.
     pub(super) rest: Word<'a>,
     /// What follows `?`.
@@ -78,7 +96,7 @@ impl<'a> Endpoint<'a> {
             (..) => return Err(no_scheme(address, role)),
         };
         let scheme = scheme(name, role, address)?;
-        Ok(Endpoint { scheme, rest, query })
+        Ok(Endpoint { scheme, name, rest, query })
     }
 }
 
@@ -89,7 +107,10 @@ fn refuse_fragment(typed: Word<'_>) -> Result<(), ConfigError> {
 
 fn scheme(name: Word<'_>, role: Role, address: Word<'_>) -> Result<Scheme, ConfigError> {
     let known = match name.text().to_ascii_lowercase().as_str() {
-        "tcp" => Scheme::Tcp,
+        "tcp" => Scheme::Peer(Medium::Tcp),
+        "udp" => Scheme::Peer(Medium::Udp),
+        "unix" => Scheme::Peer(Medium::Unix),
+        "unixgram" => Scheme::Peer(Medium::Unixgram),
         "-" | "stdout" => Scheme::Stdout,
         "file" => Scheme::File,
         later if LATER.contains(&later) => return Err(not_yet(name, role)),
@@ -98,13 +119,13 @@ fn scheme(name: Word<'_>, role: Role, address: Word<'_>) -> Result<Scheme, Confi
     };
     match (role, known) {
         (Role::Source, Scheme::Stdout | Scheme::File) => Err(not_yet(name, role)),
-        (Role::Source, Scheme::Tcp) | (Role::Sink, _) => Ok(known),
+        (Role::Source, Scheme::Peer(_)) | (Role::Sink, _) => Ok(known),
     }
 }
 
 fn not_yet(name: Word<'_>, role: Role) -> ConfigError {
     let mistake = Mistake::new(format!("unsupported scheme `{}`", name.text()));
-    name.wrong(mistake.hint("this version relays tcp").allowed(role.forms()))
+    name.wrong(mistake.hint("not in this version").allowed(role.forms()))
 }
 
 fn unknown(name: Word<'_>, role: Role) -> ConfigError {
@@ -123,6 +144,8 @@ fn guess(text: &str, role: Role) -> Option<String> {
         Some(format!("tcp://{text}"))
     } else if role == Role::Sink && text.contains('/') {
         Some(format!("file:{text}"))
+    } else if text.contains('/') {
+        Some(format!("unix:{text}"))
     } else {
         nearest(text, role.bare_words()).map(str::to_owned)
     }

@@ -1,4 +1,4 @@
-//! What is wrong with what the user typed, and where.
+//! What is wrong with what the user wrote, and where.
 //!
 //! Lives here: the error and how it is shown. Never here: what is right.
 
@@ -6,25 +6,46 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-/// A mistake in what the user typed: what it is and in which flag, the typed text with carets below the offending word,
-/// what was meant, and what is allowed.
+use super::file::ConfigFile;
+
+/// A mistake in what the user wrote: what it is and in which flag or file, the text with carets below the offending word, what was
+/// meant, and what is allowed.
 ///
 /// Its text has several lines, starts without `error:` and ends without a line break.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{} in {flag}\n  {}\n  {}{}{}",
-    printable(&.mistake.what), printable(.typed), carets(.typed, .at), beside(&.mistake.hint), below(&.mistake.allowed))]
+#[error("{} in {place}\n  {}\n  {}{}{}",
+    printable(&.mistake.what), printable(.line), carets(.line, .at), beside(&.mistake.hint), below(&.mistake.allowed))]
 pub struct ConfigError {
     // Boxed because a `Result` is moved far more often than it fails.
     mistake: Box<Mistake>,
-    flag: &'static str,
-    typed: String,
-    /// Bytes of `typed`, on character boundaries.
+    /// The flag, or `FILE:LINE:COLUMN`.
+    place: String,
+    /// What was typed after the flag, or the line of the file.
+    line: String,
+    /// Bytes of `line`, on character boundaries.
     at: Range<usize>,
 }
 
 impl ConfigError {
-    pub(super) fn new(mistake: Mistake, flag: &'static str, typed: &str, at: Range<usize>) -> Self {
-        ConfigError { mistake: Box::new(mistake), flag, typed: typed.to_owned(), at }
+    pub(super) fn typed(mistake: Mistake, flag: &str, typed: &str, at: Range<usize>) -> Self {
+        let (place, line) = (flag.to_owned(), typed.to_owned());
+        ConfigError { mistake: Box::new(mistake), place, line, at }
+    }
+
+    /// Lines and columns count from 1, columns in characters. What goes on in a further line is shown up to the end of its first.
+    pub(super) fn in_file(mistake: Mistake, file: &ConfigFile, at: Range<usize>) -> Self {
+        let text = file.text();
+        let start = text[..at.start].rfind('\n').map_or(0, |before| before + 1);
+        let line = text[start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
+        let within = (at.start - start).min(line.len())..(at.end - start).min(line.len());
+        let number = text[..start].matches('\n').count() + 1;
+        let column = line[..within.start].chars().count() + 1;
+        ConfigError {
+            mistake: Box::new(mistake),
+            place: format!("{}:{number}:{column}", file.path()),
+            line: line.to_owned(),
+            at: within,
+        }
     }
 }
 
@@ -37,7 +58,7 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    /// `what` reads on with "in --flag".
+    /// `what` reads on with "in --flag", or with "in FILE".
     pub(super) fn new(what: impl Into<String>) -> Self {
         Mistake { what: what.into(), hint: String::new(), allowed: String::new() }
     }
@@ -56,13 +77,19 @@ impl Mistake {
 }
 
 /// One character for each, so that the carets stay below their word; no control sequence reaches a terminal.
-fn printable(typed: &str) -> String {
-    typed.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
+        .collect()
 }
 
-fn carets(typed: &str, at: &Range<usize>) -> String {
-    let before = typed[..at.start].chars().count();
-    let width = typed[at.clone()].chars().count().max(1);
+fn carets(line: &str, at: &Range<usize>) -> String {
+    let before = line[..at.start].chars().count();
+    let width = line[at.clone()].chars().count().max(1);
     " ".repeat(before) + &"^".repeat(width)
 }
 

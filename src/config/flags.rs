@@ -6,13 +6,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// The flags of `slackwater run`, unparsed; [`RunArgs::plan`] gives them their meaning.
+/// The flags of `slackwater run`, unparsed; [`RunArgs::plan`] and [`RunArgs::plan_of`] give them their meaning.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {
-    /// Where messages come from; may be repeated [default: tcp://127.0.0.1:5140]
+    /// Take sources, sinks and all else from FILE; flags for the whole relay go before it
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where messages come from; may be repeated [default: tcp and udp on 127.0.0.1:5140]
     #[arg(long, value_name = "URL")]
     pub from: Vec<String>,
-    /// Where they go: tcp://HOST:PORT, stdout or file:PATH [default: stdout]
+    /// Where they go; may be repeated, then each message goes to each [default: stdout]
     #[arg(long, value_name = "URL")]
     pub to: Vec<String>,
     /// Cores that get a reactor: a count (2), their numbers (0,3) or all [default: all; 1 if to stdout]

@@ -1,6 +1,6 @@
 //! What the user wrote, turned into what the program uses.
 //!
-//! Lives here: [`RunArgs`], what was typed; [`plan`], the values that the relay runs on; and the parsing that leads from
+//! Lives here: [`RunArgs`], what was typed; [`ConfigFile`], what stands in a file; [`plan`], the values that the relay runs on; and the parsing that leads from
 //! the one to the other, or to a [`ConfigError`] that points at the mistake. Never here: I/O; nothing is resolved, opened
 //! or bound.
 
@@ -9,11 +9,13 @@ mod build;
 mod cores;
 mod endpoint;
 mod error;
+mod file;
 mod flags;
 mod names;
 mod nearest;
-mod params;
+mod paths;
 pub mod plan;
+mod settings;
 mod sink;
 mod source;
 mod values;
@@ -24,4 +26,5 @@ mod tests;
 
 pub use cores::cores;
 pub use error::ConfigError;
+pub use file::ConfigFile;
 pub use flags::RunArgs;

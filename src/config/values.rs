@@ -3,15 +3,17 @@
 //! Lives here: one text to one value, with its bounds. Never here: where the text stands, or what it is for.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 
 use super::error::Mistake;
 use super::nearest::did_you_mean;
-use super::plan::Confirm;
-use crate::framing::Oversize;
+use super::plan::{Confirm, Overflow, Pattern};
+use crate::framing::{Oversize, SourceFraming};
 use crate::message::Framing;
 
 /// Bytes, from a number and its unit: `64KiB` (1024 each), `64KB` (1000 each) or `64B`.
@@ -34,8 +36,8 @@ fn unit_of_bytes(text: &str) -> Result<u64, Mistake> {
     Err(Mistake::new(format!("an ambiguous unit after `{number}`")).hint(hint))
 }
 
-/// A duration up to `most`, from numbers and their units: `200ms`, `1m 30s`, `0s`.
-pub(super) fn duration(text: &str, most: Duration) -> Result<Duration, Mistake> {
+/// A duration, from numbers and their units: `200ms`, `1m 30s`, `0s`.
+pub(super) fn duration(text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, Mistake> {
     if is_bare_number(text) {
         return Err(Mistake::new(format!("no unit after `{text}`")).hint(format!("{text}s or {text}ms")));
     }
@@ -44,7 +46,7 @@ pub(super) fn duration(text: &str, most: Duration) -> Result<Duration, Mistake> 
             Mistake::new(format!("not a duration: `{text}`")).hint("a number and its unit, like 200ms")
         );
     };
-    within(text, value, Duration::ZERO..=most, humantime::format_duration)
+    within(text, value, bounds, humantime::format_duration)
 }
 
 fn is_bare_number(text: &str) -> bool {
@@ -65,10 +67,89 @@ pub(super) fn half_close(text: &str) -> Result<bool, Mistake> {
     choice(text, "half_close", &[("true", true), ("false", false)], &[])
 }
 
-/// How messages are told apart.
+const FRAMINGS: [(&str, Framing); 5] = [
+    ("line", Framing::Line),
+    ("octet", Framing::Octet),
+    ("u32", Framing::U32),
+    ("nul", Framing::Nul),
+    ("datagram", Framing::Datagram),
+];
+
+/// How a source's messages are told apart.
+pub(super) fn source_framing(text: &str) -> Result<SourceFraming, Mistake> {
+    let always = FRAMINGS.map(|(name, framing)| (name, SourceFraming::Always(framing)));
+    let all: Vec<_> = always.into_iter().chain([("auto", SourceFraming::Auto)]).collect();
+    choice(text, "framing", &all, &[])
+}
+
+/// How a sink frames messages.
 pub(super) fn framing(text: &str) -> Result<Framing, Mistake> {
-    let now = [("line", Framing::Line), ("octet", Framing::Octet)];
-    choice(text, "framing", &now, &["auto", "u32", "nul", "datagram"])
+    let tells = Mistake::new("no framing of a sink: `auto`")
+        .hint("only a source can tell; leave it out to frame as it does");
+    if text == "auto" { Err(tells) } else { choice(text, "framing", &FRAMINGS, &[]) }
+}
+
+/// What happens to a message for which there is no room.
+pub(super) fn overflow(text: &str) -> Result<Overflow, Mistake> {
+    let now = [("block", Overflow::Block), ("drop_newest", Overflow::DropNewest)];
+    choice(text, "overflow", &now, &["spill"])
+}
+
+/// The balance rules, by what they are called; a hash still needs its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    Spread,
+    Failover,
+    Hash,
+    Copy,
+}
+
+/// Which endpoint a message goes to.
+pub(super) fn balance(text: &str) -> Result<Rule, Mistake> {
+    let now =
+        [("spread", Rule::Spread), ("failover", Rule::Failover), ("hash", Rule::Hash), ("copy", Rule::Copy)];
+    choice(text, "balance", &now, &[])
+}
+
+/// One byte: an ASCII character, or `\t`.
+pub(super) fn byte(text: &str) -> Result<u8, Mistake> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        b"\\t" => Ok(b'\t'),
+        _ => Err(Mistake::new(format!("not one byte: `{text}`")).hint("a single character, like ; or \\t")),
+    }
+}
+
+/// A regular expression over bytes.
+pub(super) fn pattern(text: &str) -> Result<Pattern, Mistake> {
+    regex::bytes::Regex::new(text).map(Pattern).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().next_back().unwrap_or_default().trim_start_matches("error: ");
+        Mistake::new("not a pattern").hint(reason.to_owned())
+    })
+}
+
+/// Permissions of a file, in octal.
+pub(super) fn mode(text: &str) -> Result<u32, Mistake> {
+    let wrong = || Mistake::new(format!("not permissions: `{text}`")).hint("three octal digits, like 0660");
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    if digits.len() < 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(wrong)
+}
+
+/// Addresses, as a block or a single one.
+pub(super) fn block(text: &str) -> Result<IpNet, Mistake> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let hint = if text.contains('/') {
+        "an address, `/` and a length, like 10.0.0.0/8"
+    } else {
+        "like 10.0.0.0/8 or ::1"
+    };
+    text.parse().map_err(|_| Mistake::new(format!("not an address block: `{text}`")).hint(hint))
 }
 
 /// What happens to a message that is too long.

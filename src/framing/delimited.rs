@@ -255,9 +255,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::framing::LF;
     use crate::framing::line::Lf;
     use crate::framing::nul::Nul;
-    use crate::framing::LF;
 
     fn scan_slowly<E: Ending>(mut before: u8, region: &[u8]) -> Scan {
         let mut seen = Scan { lines: 0, canonical: true };

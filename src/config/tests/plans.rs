@@ -47,6 +47,11 @@ fn usual_source(name: &str, listen: HostPort) -> Source {
     }
 }
 
+fn usual_datagrams(name: &str, listen: HostPort) -> Source {
+    let framing = SourceFraming::Always(Framing::Datagram);
+    Source { listen: Listen::Udp(listen.clone()), framing, ..usual_source(name, listen) }
+}
+
 fn usual_sink(name: &str, target: Target, confirm: Confirm) -> Sink {
     Sink { name: name.to_owned(), target, framing: None, confirm, connections: 1, balance: Balance::Spread }
 }
@@ -66,7 +71,10 @@ fn nothing_typed_relays_from_loopback_to_stdout_on_one_core() {
         cores: Cores::Count(1),
         drain_timeout: Duration::from_secs(25),
         max_in_flight: 64 << 20,
-        sources: vec![usual_source("tcp-5140", at("127.0.0.1", 5140))],
+        sources: vec![
+            usual_source("tcp-5140", at("127.0.0.1", 5140)),
+            usual_datagrams("udp-5140", at("127.0.0.1", 5140)),
+        ],
         sinks: vec![usual_sink("stdout", Target::Stdout, Confirm::Written)],
         ledger_file: None,
     };
@@ -84,6 +92,7 @@ fn everything_typed_is_in_the_plan() {
         drain_timeout: Some("4m".to_owned()),
         max_in_flight: Some("1.5MiB".to_owned()),
         ledger: Some(PathBuf::from("books.json")),
+        config: None,
     };
     let input = Source {
         framing: SourceFraming::Always(Framing::Octet),
