@@ -5,6 +5,7 @@
 //! Never here: the relay's own code (only its framing names, bounds and the question for TCP's figures), or arguments.
 
 mod generator;
+mod place;
 mod sink;
 mod stamp;
 mod stop;
@@ -12,6 +13,7 @@ mod stop;
 pub use generator::plan::{SendError, SendPlan, Style};
 pub use generator::sent::{End, SendReport, Sent};
 pub use generator::{Sending, send, start};
+pub use place::Place;
 pub use sink::counter::Interrupter;
 pub use sink::report::{Received, Report, Tally};
 pub use sink::{SinkHandle, listen};

@@ -10,7 +10,7 @@ use crate::support::relay::Order;
 use crate::support::{HANG, name_of};
 
 fn forward(source: Framing, sink: Framing, style: Style, args: &[&str]) {
-    let receiver = load::listen("127.0.0.1:0".parse().unwrap(), sink).unwrap();
+    let receiver = load::listen(load::Place::loopback(), sink).unwrap();
     let to = format!("tcp://{}?framing={}", receiver.address(), name_of(sink));
     let relay = Order::tcp(&format!("?framing={}", name_of(source)), &to).args(args).start();
     let messages = 10 * 2000;
@@ -59,7 +59,7 @@ fn plan(address: SocketAddr) -> SendPlan {
 
 #[test]
 fn ipv6_is_relayed_as_ipv4_is() {
-    let receiver = load::listen("[::1]:0".parse().unwrap(), Framing::Line).unwrap();
+    let receiver = load::listen("[::1]:0".parse::<SocketAddr>().unwrap(), Framing::Line).unwrap();
     let to = format!("tcp://{}", receiver.address());
     let relay = Order::between(&["tcp://[::1]:0"], &to).start();
     assert!(relay.address().is_ipv6());
@@ -72,7 +72,7 @@ fn ipv6_is_relayed_as_ipv4_is() {
 
 #[test]
 fn each_source_has_books_of_its_own() {
-    let receiver = load::listen("127.0.0.1:0".parse().unwrap(), Framing::Line).unwrap();
+    let receiver = load::listen(load::Place::loopback(), Framing::Line).unwrap();
     let sources = ["tcp://127.0.0.1:0?name=lines", "tcp://127.0.0.1:0?name=counted&framing=octet"];
     let relay = Order::between(&sources, &format!("tcp://{}?framing=line", receiver.address())).start();
     let [lines, counted] = relay.addresses()[..] else { panic!("two sources") };

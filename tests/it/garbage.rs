@@ -15,7 +15,7 @@ use crate::support::sender::{Sender, Series};
 const MIB: usize = 1 << 20;
 
 fn scene(framing: Framing, parameters: &str, args: &[&str]) -> (SinkHandle, Relay) {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), framing).unwrap();
+    let sink = load::listen(load::Place::loopback(), framing).unwrap();
     let relay = Order::tcp(parameters, &format!("tcp://{}", sink.address())).args(args).start();
     (sink, relay)
 }

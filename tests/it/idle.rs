@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_millis(200);
 
 /// A relay with a connected sink, and connections that have sent something and then nothing more.
 fn idle_relay(connections: u32) -> (load::SinkHandle, Relay, Vec<Sender>) {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), Framing::Line).unwrap();
+    let sink = load::listen(load::Place::loopback(), Framing::Line).unwrap();
     let relay = Order::tcp("", &format!("tcp://{}", sink.address())).start();
     let senders: Vec<Sender> = (0..connections)
         .map(|connection| {
@@ -86,7 +86,7 @@ fn an_idle_relay_is_gone_at_once() {
 
 #[test]
 fn a_relay_that_nobody_ever_used_is_gone_at_once() {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), Framing::Line).unwrap();
+    let sink = load::listen(load::Place::loopback(), Framing::Line).unwrap();
     let relay = Order::tcp("", &format!("tcp://{}", sink.address())).start();
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("received")), (0, 0));

@@ -136,7 +136,7 @@ fn relay_with_log(log: OwnedFd, to: &str) -> (Relay, std::net::SocketAddr) {
 
 /// Traffic, USR1 again and again, TERM: nothing of it depends on the log.
 fn relays_whatever_becomes_of_its_log(log: OwnedFd) {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), slackwater::message::Framing::Line).unwrap();
+    let sink = load::listen(load::Place::loopback(), slackwater::message::Framing::Line).unwrap();
     let (relay, address) = relay_with_log(log, &format!("tcp://{}", sink.address()));
     let sent =
         load::send(SendPlan { messages_per_connection: Some(50_000), ..SendPlan::new(address) }).unwrap();

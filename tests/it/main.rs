@@ -32,6 +32,8 @@ mod idle;
 mod killed;
 /// Standard output and files.
 mod local_sinks;
+/// Every transport and framing to every other.
+mod matrix;
 /// What waits, in whatever form it comes, and the memory that it takes.
 mod memory_bound;
 /// From and to programs of others.

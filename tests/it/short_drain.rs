@@ -9,7 +9,7 @@ use crate::support::relay::Order;
 
 #[test]
 fn senders_that_go_on_sending_do_not_use_up_a_short_drain() {
-    let receiver = load::listen("127.0.0.1:0".parse().unwrap(), Framing::Line).unwrap();
+    let receiver = load::listen(load::Place::loopback(), Framing::Line).unwrap();
     let to = format!("tcp://{}", receiver.address());
     let relay = Order::tcp("?half_close=false", &to).args(&["--drain-timeout", "3s"]).start();
     let sending = load::start(SendPlan { connections: 4, ..SendPlan::new(relay.address()) }).unwrap();

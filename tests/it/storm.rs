@@ -168,7 +168,7 @@ fn connect_until_unanswered(to: SocketAddr, run: u32, framing: Framing) -> SendR
 
 /// One relay, SIGTERM at a random instant, and what came of it.
 fn storm(weather: &Weather, rng: &mut Rng, start: impl FnOnce(Order) -> Relay) -> Aftermath {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), weather.sink).unwrap();
+    let sink = load::listen(load::Place::loopback(), weather.sink).unwrap();
     let relay = start(weather.order(&sink));
     let mut senders = Senders::start(&relay, weather, rng);
     assert!(sink.wait_for(1, HANG), "the flow begins");

@@ -17,7 +17,7 @@ struct Scene {
 
 /// A sender whose three messages have arrived, and 30 bytes of its fourth are with the relay.
 fn in_mid_message(framing: Framing, parameters: &str) -> Scene {
-    let sink = load::listen("127.0.0.1:0".parse().unwrap(), framing).unwrap();
+    let sink = load::listen(load::Place::loopback(), framing).unwrap();
     let from = format!("?framing={}{parameters}", name_of(framing));
     let relay = Order::tcp(&from, &format!("tcp://{}", sink.address())).start();
     let series = Series { run: 7, connection: 0, size: 100, framing };

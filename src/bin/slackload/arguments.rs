@@ -35,10 +35,10 @@ pub(crate) enum Task {
 
 #[derive(Debug, Args)]
 pub(crate) struct Send {
-    /// Where to send: HOST:PORT or tcp://HOST:PORT[?framing=line|octet]
+    /// Where to send: HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH, with ?framing=… if need be
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: Target,
-    /// How messages are told apart; `line` unless the address says otherwise
+    /// How messages are told apart [default: line; datagram on udp and unixgram]
     #[arg(long, value_enum)]
     pub(crate) framing: Option<FramingName>,
     /// Connections, all open at once
@@ -56,7 +56,7 @@ pub(crate) struct Send {
     /// How messages are divided into writes
     #[arg(long, value_enum, default_value_t = StyleName::Bulk, conflicts_with = "rate")]
     pub(crate) style: StyleName,
-    /// Messages a second over all connections, evenly spread [default: as fast as the peer reads]
+    /// Messages a second over all connections, evenly spread [default: as fast as the peer reads; udp knows no peer and overruns it]
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u64>,
     /// How long a connection waits for a peer that does not read or acknowledge
@@ -69,10 +69,10 @@ pub(crate) struct Send {
 
 #[derive(Debug, Args)]
 pub(crate) struct Sink {
-    /// Where to listen: HOST:PORT or tcp://HOST:PORT[?framing=line|octet]; port 0 lets the system choose
+    /// Where to listen, in the same forms; port 0 lets the system choose
     #[arg(long, default_value = "127.0.0.1:5514", value_name = "ADDRESS")]
     pub(crate) listen: Target,
-    /// How messages are told apart; `line` unless the address says otherwise
+    /// How messages are told apart [default: line; datagram on udp and unixgram]
     #[arg(long, value_enum)]
     pub(crate) framing: Option<FramingName>,
     /// End once so many different messages have come

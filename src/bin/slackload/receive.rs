@@ -18,8 +18,9 @@ pub(crate) fn run(arguments: &Sink) -> Result<ExitCode, Failure> {
     let ends = Ends::block()?;
     let framing = arguments.listen.framing(arguments.framing)?;
     let at = arguments.listen.resolve()?;
-    let sink = load::listen(at, framing).map_err(|error| Failure::run(format!("{at}: {error}")))?;
-    eprintln!("listening on {}", sink.address());
+    let named = at.to_string();
+    let sink = load::listen(at, framing).map_err(|error| Failure::run(format!("{named}: {error}")))?;
+    eprintln!("listening on {}", sink.place());
     let interrupter = sink.interrupter();
     ends.call(move || interrupter.interrupt())?;
     watch(&sink, arguments, &output::progress(arguments.expect));
@@ -66,12 +67,15 @@ impl Quiet {
 }
 
 fn summarise(tally: &Tally) {
-    let Tally { connections, bytes, messages, duplicates, holes, out_of_order, foreign, torn, misframed } =
-        tally;
+    let Tally { connections, bytes, messages, duplicates, holes, out_of_order, .. } = tally;
+    let Tally { foreign, torn, misframed, kernel_drops, .. } = tally;
     eprintln!("received {messages} messages, {bytes} bytes, over {connections} connections");
     eprintln!(
         "holes {holes}, duplicates {duplicates}, out of order {out_of_order}, torn {torn}, misframed {misframed}, foreign {foreign}"
     );
+    if *kernel_drops > 0 {
+        eprintln!("dropped by the kernel for want of room: {kernel_drops} datagrams");
+    }
 }
 
 fn verdict(report: &Report, expect: Option<u64>) -> ExitCode {

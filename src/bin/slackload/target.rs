@@ -1,15 +1,19 @@
 //! The address that a user wrote.
 //!
-//! Lives here: `HOST:PORT` and `tcp://HOST:PORT?framing=…`, and resolving their names. Never here: connecting, listening.
+//! Lives here: `HOST:PORT` and `SCHEME:…?framing=…`, and resolving their names. Never here: connecting, listening.
 
+use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use slackwater::load::Place;
 use slackwater::message::Framing;
-use url::Url;
 
 use crate::Failure;
+
+const FORMS: &str = "write HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FramingName {
@@ -17,6 +21,12 @@ pub(crate) enum FramingName {
     Line,
     /// RFC 6587 octet counting
     Octet,
+    /// A big-endian length of four bytes before each message
+    U32,
+    /// Messages end with NUL
+    Nul,
+    /// A datagram each, without anything else
+    Datagram,
 }
 
 impl From<FramingName> for Framing {
@@ -24,69 +34,93 @@ impl From<FramingName> for Framing {
         match name {
             FramingName::Line => Self::Line,
             FramingName::Octet => Self::Octet,
+            FramingName::U32 => Self::U32,
+            FramingName::Nul => Self::Nul,
+            FramingName::Datagram => Self::Datagram,
         }
     }
 }
 
-/// A host, a port, and how messages there are framed if that was said.
+/// A place, and how messages there are framed if that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// `HOST:PORT`, IPv6 addresses in brackets.
-    address: String,
+    unresolved: Unresolved,
     framing: Option<Framing>,
+}
+
+/// `HOST:PORT` with IPv6 addresses in brackets, or a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unresolved {
+    Tcp(String),
+    Udp(String),
+    Unix(PathBuf),
+    Unixgram(PathBuf),
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
-            return from_url(text);
-        }
-        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        match port {
-            Some(Ok(_)) => Ok(Self { address: text.to_owned(), framing: None }),
-            Some(Err(_)) | None => Err("write HOST:PORT or tcp://HOST:PORT".to_owned()),
-        }
+        let (address, query) =
+            text.split_once('?').map_or((text, None), |(address, query)| (address, Some(query)));
+        let framing = query.map(framing_in).transpose()?;
+        let path = |rest: &str| PathBuf::from(rest.strip_prefix("//").unwrap_or(rest));
+        let unresolved = match address.split_once(':') {
+            Some(("tcp", rest)) => Unresolved::Tcp(host_and_port(rest.strip_prefix("//").ok_or(FORMS)?)?),
+            Some(("udp", rest)) => Unresolved::Udp(host_and_port(rest.strip_prefix("//").ok_or(FORMS)?)?),
+            Some(("unix", rest)) if !rest.is_empty() => Unresolved::Unix(path(rest)),
+            Some(("unixgram", rest)) if !rest.is_empty() => Unresolved::Unixgram(path(rest)),
+            _ => Unresolved::Tcp(host_and_port(address)?),
+        };
+        Ok(Self { unresolved, framing })
     }
 }
 
-fn from_url(text: &str) -> Result<Target, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if url.scheme() != "tcp" {
-        return Err(format!("only tcp:// is supported, not {}://", url.scheme()));
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        Some(Err(_)) | None => Err(FORMS.to_owned()),
     }
-    let (Some(host), Some(port)) = (url.host_str(), url.port()) else {
-        return Err("write tcp://HOST:PORT".to_owned());
-    };
-    let mut target = Target { address: format!("{host}:{port}"), framing: None };
-    for (key, value) in url.query_pairs() {
-        if key != "framing" {
-            return Err(format!("unknown parameter {key:?}: only framing is known"));
-        }
-        target.framing = Some(FramingName::from_str(&value, false)?.into());
+}
+
+fn framing_in(query: &str) -> Result<Framing, String> {
+    match query.split_once('=') {
+        Some(("framing", value)) => Ok(FramingName::from_str(value, false)?.into()),
+        Some((key, _)) => Err(format!("unknown parameter {key:?}: only framing is known")),
+        None => Err(format!("unknown parameter {query:?}: only framing is known")),
     }
-    Ok(target)
 }
 
 impl Target {
-    /// The framing that option and address agree on; lines if neither says.
+    /// The framing that option and address agree on; if neither says, lines in a stream, and a message a datagram.
     pub(crate) fn framing(&self, option: Option<FramingName>) -> Result<Framing, Failure> {
-        let option = option.map(Framing::from);
-        match (option, self.framing) {
+        let default = match self.unresolved {
+            Unresolved::Tcp(_) | Unresolved::Unix(_) => Framing::Line,
+            Unresolved::Udp(_) | Unresolved::Unixgram(_) => Framing::Datagram,
+        };
+        match (option.map(Framing::from), self.framing) {
             (Some(option), Some(address)) if option != address => {
                 Err(Failure::usage("--framing and the address's framing differ: give one of them"))
             }
-            (option, address) => Ok(option.or(address).unwrap_or(Framing::Line)),
+            (option, address) => Ok(option.or(address).unwrap_or(default)),
         }
     }
 
-    /// The first address that the host has.
-    pub(crate) fn resolve(&self) -> Result<SocketAddr, Failure> {
-        let fail = |reason: &dyn std::fmt::Display| Failure::run(format!("{}: {reason}", self.address));
-        let mut found = self.address.to_socket_addrs().map_err(|error| fail(&error))?;
-        found.next().ok_or_else(|| fail(&"the name has no address"))
+    /// Where that is: the first address that a host has.
+    pub(crate) fn resolve(&self) -> Result<Place, Failure> {
+        match &self.unresolved {
+            Unresolved::Tcp(address) => resolved(address).map(Place::Tcp),
+            Unresolved::Udp(address) => resolved(address).map(Place::Udp),
+            Unresolved::Unix(path) => Ok(Place::Unix(path.clone())),
+            Unresolved::Unixgram(path) => Ok(Place::Unixgram(path.clone())),
+        }
     }
+}
+
+fn resolved(address: &str) -> Result<SocketAddr, Failure> {
+    let fail = |reason: &dyn Display| Failure::run(format!("{address}: {reason}"));
+    let mut found = address.to_socket_addrs().map_err(|error| fail(&error))?;
+    found.next().ok_or_else(|| fail(&"the name has no address"))
 }
 
 #[cfg(test)]
@@ -97,16 +131,38 @@ mod tests {
     fn both_forms_name_the_same() {
         let plain: Target = "[::1]:514".parse().unwrap();
         let url: Target = "tcp://[::1]:514?framing=octet".parse().unwrap();
-        assert_eq!(plain.address, url.address);
+        assert_eq!(plain.unresolved, url.unresolved);
         assert_eq!(url.framing, Some(Framing::Octet));
-        assert_eq!(plain.resolve().unwrap().port(), 514);
+        assert_eq!(plain.resolve().unwrap(), Place::Tcp("[::1]:514".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_place_has_a_form_and_its_usual_framing() {
+        for (text, framing) in [
+            ("tcp://127.0.0.1:1", Framing::Line),
+            ("udp://127.0.0.1:1", Framing::Datagram),
+            ("unix:/run/x", Framing::Line),
+            ("unixgram:run/x", Framing::Datagram),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target.resolve().unwrap().to_string(), text);
+            assert_eq!(target.framing(None).unwrap(), framing);
+        }
+        assert_eq!("unix:///a".parse::<Target>(), "unix:/a".parse::<Target>());
     }
 
     #[test]
     fn mistakes_are_refused() {
-        for text in
-            ["host", "host:x", "udp://h:1", "tcp://h", "tcp://h:1?frame=line", "tcp://h:1?framing=lines"]
-        {
+        for text in [
+            "host",
+            "host:x",
+            "http://h:1",
+            "tcp://h",
+            "tcp:h:1",
+            "unix:",
+            "tcp://h:1?frame=line",
+            "tcp://h:1?framing=lines",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

@@ -69,7 +69,9 @@ fn framed(run: u32, size: usize, framing: Framing) -> (Vec<u8>, usize) {
             let count = format!("{size} ");
             ([count.as_bytes(), &payload].concat(), count.len())
         }
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::U32 => ([&(size as u32).to_be_bytes()[..], &payload].concat(), size_of::<u32>()),
+        Framing::Nul => ([&payload[..], b"\0"].concat(), 0),
+        Framing::Datagram => (payload, 0),
     }
 }
 

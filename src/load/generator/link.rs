@@ -3,18 +3,17 @@
 //! Lives here: its states, its writes, and how it ends. It never blocks but to connect. Never here: what is written (that is
 //! `course`), or waiting until a write is possible (that is `worker`).
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 
+use super::channel::Channel;
 use super::course::{Course, Next};
 use super::plan::SendPlan;
 use super::sent::{End, Sent};
 use crate::limits::LOAD_STOP_PATIENCE;
-use crate::socket::tcp_info::tcp_info;
 
 /// How often an acknowledgement is looked for that no event announces.
 const ACK_TICK: Duration = Duration::from_millis(2);
@@ -22,12 +21,10 @@ const ACK_TICK: Duration = Duration::from_millis(2);
 /// A connection and how far it has come.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    channel: Channel,
     connection: u32,
     /// Length of one message on the wire, in bytes.
     stride: u64,
-    /// `bytes_acked` before the first byte was written.
-    baseline: u64,
     /// Bytes after which it stops writing, always whole messages. `written <= limit`.
     limit: u64,
     /// Bytes that our kernel took.
@@ -59,20 +56,18 @@ enum Phase {
 impl Link {
     /// Connects. Errors as connect(2), and `TimedOut` once the plan's patience is over.
     pub(super) fn connect(plan: &SendPlan, connection: u32, stride: u64) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&plan.to, plan.patience)?;
-        let baseline = tcp_info(stream.as_fd())?.bytes_acked;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+        let channel = Channel::connect(plan, stride)?;
+        // A datagram socket never says that its peer wants no more.
+        let fin_seen = !channel.has_an_end();
         Ok(Self {
-            stream,
+            channel,
             connection,
             stride,
-            baseline,
             limit: plan.message_limit() * stride,
             written: 0,
             end: End::Finished,
             phase: Phase::Ready,
-            fin_seen: false,
+            fin_seen,
             give_up: Instant::now() + plan.patience,
             patience: plan.patience,
         })
@@ -134,7 +129,7 @@ impl Link {
         }
         match course.next(self.connection, self.written, self.limit, now) {
             Next::Write(bytes) => {
-                let taken = self.stream.write(bytes);
+                let taken = self.channel.write(bytes);
                 self.account(taken, now)
             }
             Next::At(due) => self.wait(Phase::Early(due)),
@@ -181,7 +176,7 @@ impl Link {
     /// Reads away what the peer says, up to its FIN, at which the message in progress becomes the last.
     fn look_for_fin(&mut self) -> io::Result<()> {
         while !self.fin_seen {
-            match self.stream.read(&mut [0; 512]) {
+            match self.channel.read(&mut [0; 512]) {
                 Ok(0) => {
                     self.fin_seen = true;
                     self.end_at_boundary(End::PeerClosed);
@@ -198,7 +193,7 @@ impl Link {
     fn close(&mut self, now: Instant) -> bool {
         self.phase = Phase::Closing;
         self.give_up = now + self.patience;
-        match self.stream.shutdown(Shutdown::Write) {
+        match self.channel.finish() {
             Ok(()) => self.settle(now),
             Err(error) => self.finish(End::of(&error)),
         }
@@ -206,20 +201,19 @@ impl Link {
 
     /// Ends it once all is acknowledged, or never will be.
     fn settle(&mut self, now: Instant) -> bool {
-        if self.acked_bytes() == self.written {
+        if self.channel.acknowledged(self.written).is_none_or(|acked| acked == self.written) {
             return self.finish(self.end);
         }
-        let broken = self.look_for_fin().err().or_else(|| self.stream.take_error().ok().flatten());
+        let broken = self.look_for_fin().err().or_else(|| self.channel.take_error());
         match broken {
             Some(error) => self.finish(End::of(&error)),
             None => self.wait_patiently(Phase::Closing, now),
         }
     }
 
+    /// Nothing of what nobody acknowledges.
     fn acked_bytes(&self) -> u64 {
-        let acked = tcp_info(self.stream.as_fd()).map_or(0, |info| info.bytes_acked - self.baseline);
-        // Our FIN counts as one more.
-        acked.min(self.written)
+        self.channel.acknowledged(self.written).unwrap_or(0)
     }
 
     /// What to wait for on its descriptor; `None` when there is nothing that would not be there at once.
@@ -230,7 +224,7 @@ impl Link {
             Phase::Ready | Phase::Early(_) | Phase::Closing => fin,
             Phase::Ended => PollFlags::empty(),
         };
-        (!flags.is_empty()).then_some((self.stream.as_fd(), flags))
+        (!flags.is_empty()).then_some((self.channel.as_fd(), flags))
     }
 
     /// When it must be looked at again though nothing happened.

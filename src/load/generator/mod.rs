@@ -4,6 +4,7 @@
 //! `link`), or how a thread shares itself among connections (that is `worker`).
 
 mod batch;
+mod channel;
 mod course;
 mod link;
 mod pace;

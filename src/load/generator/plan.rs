@@ -3,10 +3,10 @@
 //! Lives here: the plan, its defaults, and the check that it can be carried out. Never here: sockets, threads.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{LOAD_PATIENCE_DEFAULT, MAX_MESSAGE_MAX};
+use crate::load::place::Place;
 use crate::load::stamp::Stamp;
 use crate::message::Framing;
 
@@ -15,8 +15,8 @@ use crate::message::Framing;
 pub struct SendPlan {
     /// Stamped into every message.
     pub run: u32,
-    /// The TCP address to connect to.
-    pub to: SocketAddr,
+    /// Where to connect to.
+    pub to: Place,
     /// Connections, all open at once; 1 to [`Stamp::CONNECTIONS`].
     pub connections: u32,
     /// Messages after which a connection has finished; `None` leaves that to `duration` or to a stop.
@@ -32,6 +32,9 @@ pub struct SendPlan {
     /// How long a connection waits for its peer (to accept, to read, to acknowledge) before it ends as timed out.
     pub patience: Duration,
 }
+
+/// Longest message that a datagram takes in any framing (RFC 768), rounded down.
+const DATAGRAM_SIZE_MAX: usize = 65_000;
 
 /// How messages are divided into writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,14 @@ pub enum SendError {
     /// A rate of nothing never sends.
     #[error("a rate of 0 messages a second never sends: choose at least 1")]
     Rate,
+    /// Pieces of messages, or messages longer than a datagram, cannot travel in datagrams.
+    #[error("{0}")]
+    Datagram(&'static str),
+    /// Whole datagrams cannot travel in a stream.
+    #[error(
+        "messages without a delimiter or count run together on a stream: choose another framing than datagram"
+    )]
+    Stream,
     /// The system refused a thread or a descriptor.
     #[error("cannot start the generator: {0}")]
     Io(#[from] io::Error),
@@ -73,7 +84,8 @@ impl SendError {
     /// Whether the plan itself is at fault, whoever would carry it out.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Size(_) | Self::Connections(_) | Self::Messages(_) | Self::Rate => true,
+            Self::Size(_) | Self::Connections(_) | Self::Messages(_) => true,
+            Self::Rate | Self::Datagram(_) | Self::Stream => true,
             Self::Io(_) => false,
         }
     }
@@ -81,10 +93,10 @@ impl SendError {
 
 impl SendPlan {
     /// One connection to `to` that writes lines of 256 bytes in bulk until it is stopped, under a random run.
-    pub fn new(to: SocketAddr) -> Self {
+    pub fn new(to: impl Into<Place>) -> Self {
         Self {
             run: fastrand::u32(..),
-            to,
+            to: to.into(),
             connections: 1,
             messages_per_connection: None,
             duration: None,
@@ -114,6 +126,19 @@ impl SendPlan {
         if self.message_limit() > Stamp::SEQUENCES {
             return Err(SendError::Messages(self.message_limit()));
         }
+        if self.to.is_datagrams() && self.style == Style::Dribble {
+            return Err(SendError::Datagram(
+                "a datagram cannot be sent in pieces: choose another style than dribble",
+            ));
+        }
+        if self.to.is_datagrams() && self.size > DATAGRAM_SIZE_MAX {
+            return Err(SendError::Datagram(
+                "a message of more than 65000 bytes fits into no datagram: choose a shorter one",
+            ));
+        }
+        if !self.to.is_datagrams() && self.framing == Framing::Datagram {
+            return Err(SendError::Stream);
+        }
         if self.style == (Style::Paced { per_second: 0 }) {
             return Err(SendError::Rate);
         }
@@ -126,7 +151,7 @@ mod tests {
     use super::*;
 
     fn plan() -> SendPlan {
-        SendPlan::new(([127, 0, 0, 1], 9).into())
+        SendPlan::new(std::net::SocketAddr::from(([127, 0, 0, 1], 9)))
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Books {
         self.tally.connections += 1;
     }
 
+    /// Takes what the kernel threw away in all.
+    pub(super) fn dropped(&mut self, datagrams: u64) {
+        self.tally.kernel_drops = datagrams;
+    }
+
     /// Counts what one read brought.
     pub(super) fn record(&mut self, haul: &Haul) {
         self.tally.bytes += haul.bytes;
@@ -129,6 +134,7 @@ mod tests {
             foreign: 1,
             torn: 1,
             misframed: 0,
+            kernel_drops: 0,
         };
         assert_eq!(books.tally(), expected);
         let report = books.report();

@@ -66,6 +66,11 @@ impl Counter {
         self.reached.notify_all();
     }
 
+    /// The kernel threw so many datagrams away.
+    pub(super) fn dropped(&self, datagrams: u64) {
+        self.state().books.dropped(datagrams);
+    }
+
     pub(super) fn tally(&self) -> Tally {
         self.state().books.tally()
     }

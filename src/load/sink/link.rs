@@ -3,7 +3,7 @@
 //! Lives here: reading until the peer's FIN, and the three ways of closing. Never here: what the bytes mean.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::SockRef;
+use socket2::Socket;
 
 use super::Shared;
 use super::intake::Intake;
@@ -21,21 +21,22 @@ use crate::socket::seal::freeze;
 /// An accepted connection; its thread reads it, anyone closes it.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    socket: Socket,
+    is_tcp: bool,
     resetting: AtomicBool,
     /// Whether we end it in the middle of what comes: an unfinished message is then no fault of the peer.
     severed: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, resetting: AtomicBool::new(false), severed: AtomicBool::new(false) }
+    pub(super) fn new(socket: Socket, is_tcp: bool) -> Self {
+        Self { socket, is_tcp, resetting: AtomicBool::new(false), severed: AtomicBool::new(false) }
     }
 
     /// Sends FIN; the thread reads on until the peer's.
     pub(super) fn close(&self) {
         // It fails only when the peer has closed already.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Lets the thread close it with RST, and wakes the thread; what it has not read is lost.
@@ -47,7 +48,8 @@ impl Link {
     /// Lets the thread read what our kernel has acknowledged and close it with RST then; nothing more is acknowledged.
     pub(super) fn cut(&self) {
         // Without the filter the peer could lose what it was promised: better no reset than such a one.
-        if freeze(&self.stream).is_ok() {
+        // On a unix socket the end of reading, which follows, is all that it takes.
+        if !self.is_tcp || freeze(&self.socket).is_ok() {
             self.sever();
         }
     }
@@ -56,8 +58,8 @@ impl Link {
     fn sever(&self) {
         self.severed.store(true, Ordering::Release);
         // Both fail only when the peer was faster.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        let _ = self.stream.shutdown(Shutdown::Read);
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+        let _ = self.socket.shutdown(Shutdown::Read);
     }
 
     fn is_resetting(&self) -> bool {
@@ -69,7 +71,7 @@ impl Link {
     }
 
     fn wait_readable(&self) {
-        let mut wanted = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        let mut wanted = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         // An interrupted wait only reads once more.
         let _ = poll(&mut wanted, PollTimeout::NONE);
     }
@@ -84,8 +86,8 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn begin(shared: &Arc<Shared>, stream: TcpStream) -> Self {
-        let link = shared.registry.enter(Link::new(stream));
+    pub(super) fn begin(shared: &Arc<Shared>, socket: Socket, is_tcp: bool) -> Self {
+        let link = shared.registry.enter(Link::new(socket, is_tcp));
         shared.counter.opened();
         Self { shared: Arc::clone(shared), link: Some(link) }
     }
@@ -119,7 +121,7 @@ enum Pass {
 /// Reads once, with the gate open, and waits where there was nothing to read.
 fn pass(link: &Link, shared: &Shared, intake: &mut Intake) -> Pass {
     let Some(passage) = shared.gate.enter(|| link.is_resetting()) else { return Pass::Over };
-    let taken = recv(link.stream.as_raw_fd(), intake.space(), MsgFlags::MSG_DONTWAIT);
+    let taken = recv(link.socket.as_raw_fd(), intake.space(), MsgFlags::MSG_DONTWAIT);
     if let Ok(bytes) = taken {
         let framed = intake.take(bytes);
         shared.counter.record(intake.haul());

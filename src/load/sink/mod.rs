@@ -5,6 +5,7 @@
 
 mod books;
 pub(super) mod counter;
+mod datagrams;
 mod gate;
 mod haul;
 mod intake;
@@ -14,27 +15,28 @@ pub(super) mod report;
 mod sequence;
 mod split;
 
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use self::counter::{Counter, Interrupter};
+use self::datagrams::receive_until_stopped;
 use self::gate::Gate;
 use self::link::{Link, Visit};
 use self::registry::Registry;
 use self::report::{Report, Tally};
+use super::place::Place;
 use super::stop::Stop;
 use crate::limits::LOAD_STOP_PATIENCE;
 use crate::message::Framing;
 
-/// Connections that may wait to be accepted; a burst of a thousand must not be slowed down.
-const BACKLOG: i32 = 4096;
 /// Stack of a sink thread, in bytes; its buffer is on the heap.
 const STACK: usize = 256 * 1024;
 
@@ -47,12 +49,11 @@ struct Shared {
     registry: Registry,
 }
 
-/// Listens on `at` (port 0: the kernel's choice) and reads every connection in a thread of its own.
+/// Listens at `at` (port 0: the kernel's choice) and reads every connection in a thread of its own; datagrams in one.
 ///
 /// Errors: as socket(2), bind(2), listen(2), or a thread that cannot be started.
-pub fn listen(at: SocketAddr, framing: Framing) -> io::Result<SinkHandle> {
-    let listener = open(at)?;
-    let address = listener.local_addr()?;
+pub fn listen(at: impl Into<Place>, framing: Framing) -> io::Result<SinkHandle> {
+    let (socket, place) = at.into().open()?;
     let shared = Arc::new(Shared {
         framing,
         counter: Arc::new(Counter::default()),
@@ -60,18 +61,14 @@ pub fn listen(at: SocketAddr, framing: Framing) -> io::Result<SinkHandle> {
         registry: Registry::default(),
     });
     let stop = Stop::new()?;
-    let (theirs, asked) = (Arc::clone(&shared), stop.clone());
-    let acceptor = spawn("load-accept", move || accept_until_stopped(&listener, &theirs, &asked))?;
-    Ok(SinkHandle { address, shared, stop, acceptor: Some(acceptor) })
-}
-
-fn open(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    let (theirs, asked, kind) = (Arc::clone(&shared), stop.clone(), place.clone());
+    let acceptor = spawn("load-accept", move || match kind {
+        Place::Tcp(_) => accept_until_stopped(&socket, true, &theirs, &asked),
+        Place::Unix(_) => accept_until_stopped(&socket, false, &theirs, &asked),
+        Place::Udp(_) => receive_until_stopped(&socket, true, &theirs, &asked),
+        Place::Unixgram(_) => receive_until_stopped(&socket, false, &theirs, &asked),
+    })?;
+    Ok(SinkHandle { place, shared, stop, acceptor: Some(acceptor) })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -79,10 +76,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 }
 
 /// What was accepted by our kernel before the stop is still taken: its bytes may have been acknowledged.
-fn accept_until_stopped(listener: &TcpListener, shared: &Arc<Shared>, stop: &Stop) {
+fn accept_until_stopped(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>, stop: &Stop) {
     loop {
         let stopping = stop.is_asked();
-        accept_waiting(listener, shared);
+        accept_waiting(listener, is_tcp, shared);
         if stopping {
             return;
         }
@@ -92,11 +89,11 @@ fn accept_until_stopped(listener: &TcpListener, shared: &Arc<Shared>, stop: &Sto
     }
 }
 
-fn accept_waiting(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept_waiting(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>) {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
-                let visit = Visit::begin(shared, stream);
+                let visit = Visit::begin(shared, stream, is_tcp);
                 // Without a thread the visit ends at once, which its peer sees.
                 let _ = spawn("load-sink", move || visit.run());
             }
@@ -110,7 +107,7 @@ fn accept_waiting(listener: &TcpListener, shared: &Arc<Shared>) {
 /// A running sink. Dropping it resets what is open.
 #[derive(Debug)]
 pub struct SinkHandle {
-    address: SocketAddr,
+    place: Place,
     shared: Arc<Shared>,
     stop: Stop,
     acceptor: Option<JoinHandle<()>>,
@@ -118,8 +115,19 @@ pub struct SinkHandle {
 
 impl SinkHandle {
     /// Where it listens, with the port that the kernel chose.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The same on a network.
+    ///
+    /// # Panics
+    /// When it is a socket file.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        match &self.place {
+            Place::Tcp(address) | Place::Udp(address) => *address,
+            Place::Unix(path) | Place::Unixgram(path) => panic!("{} has no port", path.display()),
+        }
     }
 
     /// The figures so far.
@@ -198,6 +206,7 @@ impl SinkHandle {
 
     fn stop_accepting(&mut self) {
         self.stop.stop();
+        self.shared.gate.look_again();
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.join().expect("the accepting thread panicked");
         }
@@ -207,6 +216,11 @@ impl SinkHandle {
 impl Drop for SinkHandle {
     fn drop(&mut self) {
         self.stop.stop();
+        self.shared.gate.look_again();
+        if let Place::Unix(path) | Place::Unixgram(path) = &self.place {
+            // It is gone already only if somebody else removed it.
+            let _ = fs::remove_file(path);
+        }
         // A panic in the thread was printed where it happened; a second one here would abort.
         let _ = self.acceptor.take().map(JoinHandle::join);
         self.reset_all();

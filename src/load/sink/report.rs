@@ -29,6 +29,8 @@ pub struct Tally {
     pub torn: u64,
     /// Connections that broke the framing; what followed was not read.
     pub misframed: u64,
+    /// Datagrams that the kernel threw away for want of room; known once the sink has ended.
+    pub kernel_drops: u64,
 }
 
 impl Tally {

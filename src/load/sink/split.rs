@@ -15,8 +15,11 @@ pub(super) struct Misframed;
 pub(super) fn split(framing: Framing, bytes: &[u8], each: impl FnMut(&[u8])) -> Result<usize, Misframed> {
     match framing {
         Framing::Line => Ok(lines(bytes, each)),
-        Framing::Octet => counted(bytes, each),
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::Nul => Ok(nuls(bytes, each)),
+        Framing::Octet => counted(bytes, count, each),
+        Framing::U32 => counted(bytes, length, each),
+        // All of it; whoever reads datagrams knows where one ends.
+        Framing::Datagram => Ok(whole(bytes, each)),
     }
 }
 
@@ -33,14 +36,42 @@ fn lines(bytes: &[u8], mut each: impl FnMut(&[u8])) -> usize {
     begin
 }
 
-fn counted(bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<usize, Misframed> {
+fn nuls(bytes: &[u8], mut each: impl FnMut(&[u8])) -> usize {
     let mut begin = 0;
-    while let Some((head, length)) = count(&bytes[begin..])? {
+    for end in memchr::memchr_iter(0, bytes) {
+        if end > begin {
+            each(&bytes[begin..end]);
+        }
+        begin = end + 1;
+    }
+    begin
+}
+
+fn whole(bytes: &[u8], mut each: impl FnMut(&[u8])) -> usize {
+    if !bytes.is_empty() {
+        each(bytes);
+    }
+    bytes.len()
+}
+
+/// Reads what stands before a message: its own length, and the message's. `None` if it is not whole.
+type ReadHead = fn(&[u8]) -> Result<Option<(usize, usize)>, Misframed>;
+
+fn counted(bytes: &[u8], read: ReadHead, mut each: impl FnMut(&[u8])) -> Result<usize, Misframed> {
+    let mut begin = 0;
+    while let Some((head, length)) = read(&bytes[begin..])? {
         let Some(message) = bytes.get(begin + head..begin + head + length) else { break };
         each(message);
         begin += head + length;
     }
     Ok(begin)
+}
+
+/// The big-endian length at the beginning of `bytes`.
+fn length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Misframed> {
+    let Some(head) = bytes.first_chunk() else { return Ok(None) };
+    let length = u32::from_be_bytes(*head) as usize;
+    if length <= MAX_MESSAGE_MAX { Ok(Some((head.len(), length))) } else { Err(Misframed) }
 }
 
 /// The octet count at the beginning of `bytes`: its own length with the space, and its value. `None` if it is not whole.

@@ -86,7 +86,7 @@ fn loggen(to: SocketAddr, framing: Framing, each: u64) -> Sender {
             command.arg("--syslog-proto");
             format!("{LOGGEN_SIZE} ").len() as u64
         }
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::U32 | Framing::Nul | Framing::Datagram => panic!("loggen does not speak {framing:?}"),
     };
     command.arg(to.ip().to_string()).arg(to.port().to_string()).stdout(Stdio::null()).stderr(Stdio::null());
     let bytes = LOGGEN_CONNECTIONS.saturating_mul(each).saturating_mul(header + LOGGEN_SIZE);
@@ -176,7 +176,9 @@ fn framed(payload: &str, framing: Framing) -> Vec<u8> {
     match framing {
         Framing::Line => format!("{payload}\n").into(),
         Framing::Octet => format!("{} {payload}", payload.len()).into(),
-        Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+        Framing::Nul => format!("{payload}\0").into(),
+        Framing::U32 => [&(payload.len() as u32).to_be_bytes()[..], payload.as_bytes()].concat(),
+        Framing::Datagram => payload.into(),
     }
 }
 

@@ -11,8 +11,10 @@ pub mod procfs;
 pub mod relay;
 pub mod sender;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use slackwater::load::Place;
 use slackwater::message::Framing;
 
 /// No step of any test takes this long; only a hang does.
@@ -26,6 +28,41 @@ pub fn name_of(framing: Framing) -> &'static str {
         Framing::U32 => "u32",
         Framing::Nul => "nul",
         Framing::Datagram => "datagram",
+    }
+}
+
+/// What messages travel over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Unix,
+    Unixgram,
+}
+
+impl Transport {
+    pub const ALL: [Transport; 4] = [Transport::Tcp, Transport::Udp, Transport::Unix, Transport::Unixgram];
+
+    pub fn is_datagrams(self) -> bool {
+        matches!(self, Transport::Udp | Transport::Unixgram)
+    }
+
+    /// A place of this kind, on loopback or in `folder`.
+    pub fn place(self, folder: &Path, name: &str) -> Place {
+        let any = ([127, 0, 0, 1], 0).into();
+        match self {
+            Transport::Tcp => Place::Tcp(any),
+            Transport::Udp => Place::Udp(any),
+            Transport::Unix => Place::Unix(folder.join(name)),
+            Transport::Unixgram => Place::Unixgram(folder.join(name)),
+        }
+    }
+
+    /// The framings that a source or a sink of this kind can have.
+    pub fn framings(self) -> &'static [Framing] {
+        const ALL: [Framing; 5] =
+            [Framing::Line, Framing::Octet, Framing::U32, Framing::Nul, Framing::Datagram];
+        if self.is_datagrams() { &ALL } else { &ALL[..4] }
     }
 }
 

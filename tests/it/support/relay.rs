@@ -16,6 +16,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use slackwater::load::Place;
 
 use super::HANG;
 
@@ -148,11 +149,20 @@ impl Relay {
         self.addresses()[0]
     }
 
-    /// Where it listens, in the order of its sources.
+    /// Where it listens on the network, in the order of its sources.
     pub fn addresses(&self) -> Vec<SocketAddr> {
+        let on_network = self.entrances().into_iter().filter_map(|place| match place {
+            Place::Tcp(address) | Place::Udp(address) => Some(address),
+            Place::Unix(_) | Place::Unixgram(_) => None,
+        });
+        on_network.collect()
+    }
+
+    /// Where it listens, in the order of its sources.
+    pub fn entrances(&self) -> Vec<Place> {
         let line: Value = serde_json::from_str(&self.expect_log("\"relaying\"")).expect("a log line in JSON");
         let from = line["from"].as_str().expect("where it listens");
-        from.split(' ').map(|url| url.trim_start_matches("tcp://").parse().expect("an address")).collect()
+        from.split(' ').map(place_of).collect()
     }
 
     /// The first log line that contains `word`, when it comes.
@@ -233,6 +243,18 @@ impl Relay {
         let books = serde_json::from_slice(&books).unwrap_or(Value::Null);
         let log = std::mem::take(&mut self.log.lines.lock().unwrap().0);
         End { status, books, log }
+    }
+}
+
+fn place_of(url: &str) -> Place {
+    let (scheme, rest) = url.split_once(':').expect("a URL");
+    let address = || rest.trim_start_matches("//").parse().expect("an address");
+    match scheme {
+        "tcp" => Place::Tcp(address()),
+        "udp" => Place::Udp(address()),
+        "unix" => Place::Unix(rest.into()),
+        "unixgram" => Place::Unixgram(rest.into()),
+        other => panic!("no such entrance: {other}"),
     }
 }
 

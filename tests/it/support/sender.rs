@@ -41,7 +41,9 @@ impl Series {
         match self.framing {
             Framing::Line => [&payload[..], b"\n"].concat(),
             Framing::Octet => [format!("{} ", self.size).as_bytes(), &payload].concat(),
-            Framing::U32 | Framing::Nul | Framing::Datagram => unreachable!("no such run yet"),
+            Framing::U32 => [&(self.size as u32).to_be_bytes()[..], &payload].concat(),
+            Framing::Nul => [&payload[..], b"\0"].concat(),
+            Framing::Datagram => payload,
         }
     }
 
