@@ -7,15 +7,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use super::address::set_receive_buffer;
 use crate::config::plan::SocketFile;
-use crate::limits::BACKLOG;
+use crate::limits::{BACKLOG, BIND_PATIENCE, BIND_RETRY};
 
 /// Why a socket file cannot be made.
 #[derive(Debug, Error)]
@@ -99,7 +101,7 @@ fn make(
     receive_buffer: Option<usize>,
 ) -> Result<(OwnedFd, Owned), SocketFileError> {
     let refused = |error| SocketFileError::Refused { path: file.path.clone(), error };
-    remove_stale(&file.path, kind)?;
+    patiently(|| remove_stale(&file.path, kind))?;
     let socket = Socket::new(Domain::UNIX, kind, None).map_err(refused)?;
     if let Some(bytes) = receive_buffer {
         set_receive_buffer(&socket, bytes).map_err(refused)?;
@@ -141,6 +143,20 @@ fn remove_stale(path: &Path, kind: Type) -> Result<(), SocketFileError> {
             // Connected, or too busy to be, or of another kind: somebody is there.
             Ok(()) | Err(_) => Err(SocketFileError::Live(path.to_owned())),
         },
+    }
+}
+
+/// Once what a killed relay left to the kernel is gone, as a port is waited for ([`BIND_PATIENCE`]).
+fn patiently(mut attempt: impl FnMut() -> Result<(), SocketFileError>) -> Result<(), SocketFileError> {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(SocketFileError::Live(_)) if began.elapsed() < BIND_PATIENCE => {
+                // An interrupted wait only tries once more.
+                let _ = poll(&mut [], PollTimeout::try_from(BIND_RETRY).unwrap_or(PollTimeout::ZERO));
+            }
+            done => return done,
+        }
     }
 }
 

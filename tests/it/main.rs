@@ -18,6 +18,8 @@ mod demo;
 mod fairness;
 /// Sinks that close, reset, stall or are not there.
 mod faults;
+/// Programs of others, over every transport.
+mod foreign_senders;
 /// A message's way with nothing in between.
 mod forward;
 /// A disk without room.
@@ -38,6 +40,8 @@ mod matrix;
 mod memory_bound;
 /// From and to programs of others.
 mod peers;
+/// Which sink and which endpoint a message goes to.
+mod routing;
 /// A short drain against a long linger.
 mod short_drain;
 /// What each signal does, whenever it comes.
