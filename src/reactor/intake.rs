@@ -353,6 +353,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             seats.dismiss(client);
         }
         self.a_link_went = true;
+        if link.medium() == Medium::Udp {
+            // Gone, its senders would be another reactor's: what they send meanwhile would overtake what they sent before.
+            self.frozen.push(link.into_socket());
+        }
     }
 }
 

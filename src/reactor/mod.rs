@@ -62,6 +62,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     lingering: Vec<usize>,
     /// Frozen links that still have to be read empty.
     emptying: VecDeque<usize>,
+    /// Sockets for UDP that are sealed, and stay in the way of the kernel until the end.
+    frozen: Vec<K::Socket>,
     completions: Vec<CompletionOf<K>>,
     runs: Vec<Run>,
     /// When to look at `lingering` again.

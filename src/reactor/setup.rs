@@ -119,6 +119,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             waiting: VecDeque::new(),
             lingering: Vec::new(),
             emptying: VecDeque::new(),
+            frozen: Vec::new(),
             completions: Vec::new(),
             runs: Vec::new(),
             next_look: None,

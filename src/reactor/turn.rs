@@ -98,9 +98,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.resume_accepting(now);
     }
 
-    /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's.
+    /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's. Half
+    /// of the reserve can be had always.
     fn worth_arming(&self) -> usize {
-        (self.share() / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE) / 4
+        let most = (self.share() / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
+        let reserved = if self.reserve > 0 { self.reserve / 2 } else { most };
+        most.min(reserved) / 4
     }
 
     fn release_held_back(&mut self) {

@@ -86,6 +86,11 @@ impl<S: Socket, R> SourceLink<S, R> {
         }
     }
 
+    /// Its socket, when nothing is done with it any more.
+    pub fn into_socket(self) -> S {
+        self.socket
+    }
+
     /// What it receives over.
     pub fn medium(&self) -> Medium {
         self.medium

@@ -34,6 +34,8 @@ mod idle;
 mod killed;
 /// Standard output and files.
 mod local_sinks;
+/// Who may come, how many, for how long; no room.
+mod manners;
 /// Every transport and framing to every other.
 mod matrix;
 /// What waits, in whatever form it comes, and the memory that it takes.
@@ -56,3 +58,5 @@ mod start;
 mod storm;
 /// Messages that were never whole.
 mod torn;
+/// SIGTERM at any moment, between all transports under all rules.
+mod weather;
