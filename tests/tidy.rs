@@ -20,7 +20,7 @@ type Arrows = &'static [(&'static str, &'static [&'static str])];
 const ARROWS: Arrows = &[
     ("main", &["cli"]),
     ("slackload", &["load", "message"]),
-    ("cli", &["doctor", "process", "load", "config", "message", "limits"]),
+    ("cli", &["doctor", "process", "load", "config", "framing", "message", "limits"]),
     ("doctor", &["ring", "config", "limits"]),
     (
         "process",
@@ -28,7 +28,18 @@ const ARROWS: Arrows = &[
     ),
     (
         "reactor",
-        &["socket", "route", "kernel", "lifecycle", "config", "ledger", "framing", "message", "limits"],
+        &[
+            "socket",
+            "route",
+            "ring",
+            "kernel",
+            "lifecycle",
+            "config",
+            "ledger",
+            "framing",
+            "message",
+            "limits",
+        ],
     ),
     ("load", &["socket", "framing", "message", "limits"]),
     ("socket", &["ring", "kernel", "config", "ledger", "framing", "message", "limits"]),

@@ -9,9 +9,13 @@ message that it had accepted.";
 pub(super) const AFTER: &str = "\
 Examples:
   slackwater run
-      from tcp://127.0.0.1:5140 to the terminal
+      from tcp and udp on 127.0.0.1:5140 to the terminal
   slackwater run --from tcp://0.0.0.0:5140 --to tcp://10.0.0.5:514
       from every IPv4 address of this machine to another one
+  slackwater check -c slackwater.toml
+      what that file means, or where its mistake is
+  slackwater doctor
+      what this machine lacks, and the command that mends it
   slackwater demo
       see it stopped in full flow, and its books
 
@@ -31,23 +35,51 @@ otherwise.";
 pub(super) const AFTER_RUN: &str = "\
 Sources (--from), with their parameters and [defaults]:
   tcp://HOST:PORT                  listens there; port 0 lets the kernel choose
-    ?framing=line|octet            how messages are told apart [line]
+  udp://HOST:PORT                  each datagram is a message
+  unix:PATH                        a stream socket, made there
+  unixgram:PATH                    a datagram socket, made there
+    all:
+    ?framing=line|octet|auto|u32|nul|datagram
+                                   how messages are told apart [line; datagram
+                                   on udp and unixgram]
     &max_message=SIZE              longest message [64KiB]
     &oversize=truncate|drop|close  what happens to a longer one [truncate]
+    &to=NAME,NAME                  the sinks that get its messages [every one]
+    &overflow=block|drop_newest    where there is no room: the sender waits, or
+                                   the message is thrown away [block]
+    &name=NAME                     in logs and books [tcp-PORT, udp-PORT, file]
+    tcp and udp:
+    &allow=BLOCK,BLOCK             who may send, like 10.0.0.0/8 [everyone]
+    tcp, udp and unixgram:
+    &receive_buffer=SIZE           SO_RCVBUF [the system's]
+    tcp and unix:
     &max_connections=N             connections held at once [65536]
+    &idle_timeout=DURATION         a silent connection is closed [never]
     &half_close=true|false         a drain sends FIN to busy senders [true]
     &linger=DURATION               how long a drain reads on from them [5s];
                                    half of --drain-timeout at most
-    &receive_buffer=SIZE           SO_RCVBUF of a connection [the system's]
-    &name=NAME                     in logs and books [tcp-PORT]
+    tcp:
+    &max_connections_per_client=N  of one address [no limit]
+    unix and unixgram:
+    &mode=OCTAL                    permissions of the socket [by the umask]
 
 Sinks (--to):
-  tcp://HOST:PORT                  connects there
-    ?framing=line|octet            [as the message came in]
+  tcp://HOST:PORT,HOST:PORT        connects there; one or more
+  udp://HOST:PORT,HOST:PORT        a datagram for each message
+  unix:PATH,PATH                   a stream socket of another program
+  unixgram:PATH,PATH               a datagram for each message
+    ?framing=line|octet|u32|nul|datagram
+                                   [as the message came in; datagram on udp and
+                                   unixgram]
     &confirm=acked|written         delivered once the peer's TCP acknowledged,
-                                   or once our kernel took it [acked]
-    &connections=N                 per core [1]
-    &name=NAME                     [HOST:PORT]
+                                   or once our kernel took it [acked on tcp,
+                                   else written]
+    &connections=N                 to each, per core; tcp and unix [1]
+    &balance=spread|failover|hash|copy
+                                   which endpoint gets a message [spread]
+    &key_until=BYTE, &key_regex=PATTERN
+                                   what a hash is made of [the whole message]
+    &name=NAME                     [HOST:PORT, or the file's name]
   stdout, or -                     framing and name as above
   file:///absolute/path            appended to; framing and name as above
   file:relative/path               the same
@@ -60,6 +92,9 @@ Examples:
   slackwater run --from 'tcp://0.0.0.0:5140?framing=octet' --to file:relay.log
   slackwater run --from 'tcp://[::]:5140?linger=200ms' \\
       --to 'tcp://10.0.0.5:514?connections=2' --cores 2 --ledger books.json
+  slackwater run --from 'udp://0.0.0.0:514?allow=10.0.0.0/8' \\
+      --to 'tcp://10.0.0.5:514,10.0.0.6:514?balance=failover'
+  slackwater run -c slackwater.toml
 
 Signals:
   TERM, INT  drain, for at most --drain-timeout; TERM again changes nothing

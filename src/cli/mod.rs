@@ -216,7 +216,9 @@ mod tests {
         assert_eq!(plan.max_in_flight, 64 << 20);
         assert!(help.contains("[default: 64MiB]"));
         let source = &plan.sources[0];
-        assert!(help.contains(&format!("[default: {}]", source.listen)));
+        assert!(help.contains("[default: tcp and udp on 127.0.0.1:5140]"));
+        assert_eq!(source.listen.to_string(), "tcp://127.0.0.1:5140");
+        assert_eq!(plan.sources[1].listen.to_string(), "udp://127.0.0.1:5140");
         assert!(help.contains(&format!("connections held at once [{}]", source.max_connections)));
         assert_eq!((source.max_message, source.linger), (64 << 10, Duration::from_secs(5)));
         assert!(help.contains("[64KiB]") && help.contains("[5s]"));

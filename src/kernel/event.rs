@@ -36,7 +36,7 @@ pub enum Event<S, L> {
     /// What a watched sink link said: bytes that were thrown away, 0 at its FIN, or the link's error.
     Watched(Result<usize, Errno>),
     /// How many bytes our kernel took; fewer than offered is normal on streams.
-    Sent(Result<usize, Errno>, Box<Gather>),
+    Sent(Result<usize, Errno>, Gather),
     /// There is room for a datagram, or the wait for it failed or was cancelled.
     HasRoom(Result<(), Errno>),
     /// The handshake's end.

@@ -94,19 +94,19 @@ pub trait Kernel {
     /// Receives once and throws the bytes away: shows a sink's FIN or reset before the next send.
     fn watch(&mut self, owner: Self::Owner, socket: &Self::Socket) -> Token;
     /// Sends what `gather` holds, or its beginning.
-    fn send(&mut self, owner: Self::Owner, socket: &Self::Socket, gather: Box<Gather>) -> Token;
+    fn send(&mut self, owner: Self::Owner, socket: &Self::Socket, gather: Gather) -> Token;
     /// Sends each of `datagrams` whole, one after another; where one fails, those after it are cancelled. One for which there is no
     /// room fails with `EAGAIN`: [`Kernel::await_room`] tells when there is.
     fn send_datagrams(
         &mut self,
         owner: Self::Owner,
         socket: &Self::Socket,
-        datagrams: Vec<Box<Gather>>,
+        datagrams: Vec<Gather>,
     ) -> Vec<Token>;
     /// Waits until the socket takes one more datagram (`POLLOUT`), or is broken.
     fn await_room(&mut self, owner: Self::Owner, socket: &Self::Socket) -> Token;
     /// Writes what `gather` holds, or its beginning, at the file's position.
-    fn write(&mut self, owner: Self::Owner, file: &Self::Socket, gather: Box<Gather>, waits: Waits) -> Token;
+    fn write(&mut self, owner: Self::Owner, file: &Self::Socket, gather: Gather, waits: Waits) -> Token;
     /// Connects a socket.
     fn connect(&mut self, owner: Self::Owner, socket: &Self::Socket, to: &Address) -> Token;
     /// Waits for the next ring of a bell, an eventfd(2).

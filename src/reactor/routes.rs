@@ -153,7 +153,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 }
             }
             legs if legs.iter().any(|leg| matches!(leg, Leg::Keyed { .. })) => {
-                for (lanes, run) in segments(run, |message| lanes_of(legs, message)) {
+                for (lanes, run) in segments(&run, |message| lanes_of(legs, message)) {
                     self.offer_each(source, &lanes, &run, buffer, now);
                 }
             }

@@ -86,7 +86,7 @@ impl<O: Copy> Ring<O> {
     }
 
     /// Sends what `gather` holds, or its beginning.
-    pub fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
+    pub fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Gather) -> Token {
         self.submit(owner, Operation::send(socket, gather, Then::Any, Room::Awaited))
     }
 
@@ -95,7 +95,7 @@ impl<O: Copy> Ring<O> {
         &mut self,
         owner: O,
         socket: &Rc<OwnedFd>,
-        datagrams: Vec<Box<Gather>>,
+        datagrams: Vec<Gather>,
     ) -> Vec<Token> {
         // A chain ends where its entries are submitted: all of it has to fit into the queue at once.
         self.make_room(datagrams.len());
@@ -113,7 +113,7 @@ impl<O: Copy> Ring<O> {
     }
 
     /// Writes what `gather` holds, or its beginning, at the file's position.
-    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, waits: Waits) -> Token {
+    pub fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Gather, waits: Waits) -> Token {
         let vectors = Box::default();
         self.submit(owner, Operation::Write { file: Rc::clone(file), gather, vectors, waits })
     }

@@ -25,9 +25,9 @@ pub(super) enum Operation {
     Receive { socket: Rc<OwnedFd> },
     Watch { socket: Rc<OwnedFd>, answer: Box<[u8; ANSWER_BUFFER]> },
     ReceiveDatagrams { socket: Rc<OwnedFd>, ask: Box<libc::msghdr> },
-    Send { socket: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, then: Then, room: Room },
+    Send { socket: Rc<OwnedFd>, gather: Gather, vectors: Box<Vectors>, then: Then, room: Room },
     AwaitRoom { socket: Rc<OwnedFd> },
-    Write { file: Rc<OwnedFd>, gather: Box<Gather>, vectors: Box<Vectors>, waits: Waits },
+    Write { file: Rc<OwnedFd>, gather: Gather, vectors: Box<Vectors>, waits: Waits },
     Connect { socket: Rc<OwnedFd>, address: Box<SockAddr> },
     Wake { bell: Rc<OwnedFd>, count: Box<u64> },
     Cancel { target: Token },
@@ -54,7 +54,7 @@ pub(super) enum Room {
 }
 
 impl Operation {
-    pub(super) fn send(socket: &Rc<OwnedFd>, gather: Box<Gather>, then: Then, room: Room) -> Operation {
+    pub(super) fn send(socket: &Rc<OwnedFd>, gather: Gather, then: Then, room: Room) -> Operation {
         Operation::Send { socket: Rc::clone(socket), gather, vectors: Box::default(), then, room }
     }
 

@@ -123,7 +123,7 @@ fn accept_connect_and_a_gathered_send_move_bytes_over_loopback() {
         Event::Accepted(Ok(fd)) => Some(TcpStream::from(Rc::into_inner(fd).expect("nobody else has it"))),
         _ => None,
     });
-    let mut gather = Box::<Gather>::default();
+    let mut gather = Gather::default();
     gather.push(Bytes::from_static(b"hello "));
     gather.push(Bytes::from(vec![b'x'; 5]));
     ring.send(2, &socket, gather);

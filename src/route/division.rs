@@ -39,12 +39,12 @@ pub fn partition(run: Run, mut pick: impl FnMut(&[u8]) -> usize) -> Vec<(usize, 
 }
 
 /// The run cut into stretches of messages for which `pick` names the same links, in order. Copies nothing.
-pub fn segments(run: Run, mut pick: impl FnMut(&[u8]) -> Vec<usize>) -> Vec<(Vec<usize>, Run)> {
+pub fn segments(run: &Run, mut pick: impl FnMut(&[u8]) -> Vec<usize>) -> Vec<(Vec<usize>, Run)> {
     let mut rest = run.clone();
     let (mut done, mut cut) = (0, Vec::new());
     let mut stretch: Option<(Vec<usize>, u32)> = None;
-    for frame in frames(&run) {
-        let links = pick(&payload(&run, &frame));
+    for frame in frames(run) {
+        let links = pick(&payload(run, &frame));
         stretch = match stretch.take() {
             Some((same, messages)) if same == links => Some((same, messages + 1)),
             Some((other, messages)) => {
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn stretches_keep_the_order_of_all() {
-        let cut = segments(run(), |message| vec![9, by_letter(message)]);
+        let cut = segments(&run(), |message| vec![9, by_letter(message)]);
         let cut: Vec<_> = cut.iter().map(|(links, run)| (links[1], run.messages, text(run))).collect();
         let expected = [(0, 1, "a1\n"), (1, 2, "b2\nb3\n"), (0, 1, "a4\n")];
         assert_eq!(cut, expected.map(|(link, messages, text)| (link, messages, text.to_owned())));
-        assert_eq!(segments(run(), |_| vec![1]).len(), 1);
+        assert_eq!(segments(&run(), |_| vec![1]).len(), 1);
     }
 }

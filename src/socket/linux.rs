@@ -50,11 +50,11 @@ impl<O: Copy> Kernel for Ring<O> {
         self.watch(owner, socket)
     }
 
-    fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Box<Gather>) -> Token {
+    fn send(&mut self, owner: O, socket: &Rc<OwnedFd>, gather: Gather) -> Token {
         self.send(owner, socket, gather)
     }
 
-    fn send_datagrams(&mut self, owner: O, socket: &Rc<OwnedFd>, datagrams: Vec<Box<Gather>>) -> Vec<Token> {
+    fn send_datagrams(&mut self, owner: O, socket: &Rc<OwnedFd>, datagrams: Vec<Gather>) -> Vec<Token> {
         self.send_datagrams(owner, socket, datagrams)
     }
 
@@ -62,7 +62,7 @@ impl<O: Copy> Kernel for Ring<O> {
         self.await_room(owner, socket)
     }
 
-    fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Box<Gather>, waits: Waits) -> Token {
+    fn write(&mut self, owner: O, file: &Rc<OwnedFd>, gather: Gather, waits: Waits) -> Token {
         self.write(owner, file, gather, waits)
     }
 

@@ -104,8 +104,8 @@ impl SendQueue {
         &self,
         at_most: usize,
         payload_only: bool,
-        spare: &mut Vec<Box<Gather>>,
-    ) -> Vec<Box<Gather>> {
+        spare: &mut Vec<Gather>,
+    ) -> Vec<Gather> {
         let each =
             self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
         let datagrams = each.take(at_most).map(|(run, frame)| {
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn each_message_leaves_in_a_datagram_of_its_own_and_is_settled_by_itself() {
         let (mut queue, ledger) = queued();
-        let texts = |datagrams: Vec<Box<Gather>>| -> Vec<String> {
+        let texts = |datagrams: Vec<Gather>| -> Vec<String> {
             let text = |gather: &Gather| gather.iter().flat_map(|piece| piece.to_vec()).collect();
             datagrams.iter().map(|gather| String::from_utf8(text(gather)).unwrap()).collect()
         };

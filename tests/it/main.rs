@@ -14,6 +14,8 @@ mod support;
 mod crowd;
 /// The demonstration.
 mod demo;
+/// The commented examples.
+mod examples;
 /// Busy senders against sinks that are slow or take nothing.
 mod fairness;
 /// Sinks that close, reset, stall or are not there.

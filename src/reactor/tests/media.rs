@@ -64,10 +64,10 @@ impl Entrance {
     fn send(&self, messages: &[String]) {
         match self {
             Entrance::Tcp(to) => {
-                TcpStream::connect(to).unwrap().write_all(messages.concat().as_bytes()).unwrap()
+                TcpStream::connect(to).unwrap().write_all(messages.concat().as_bytes()).unwrap();
             }
             Entrance::Unix(to) => {
-                UnixStream::connect(to).unwrap().write_all(messages.concat().as_bytes()).unwrap()
+                UnixStream::connect(to).unwrap().write_all(messages.concat().as_bytes()).unwrap();
             }
             Entrance::Udp(to) => {
                 let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

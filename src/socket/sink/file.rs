@@ -22,7 +22,7 @@ pub struct FileSink<K: Kernel> {
     /// Where others write there too.
     turn: Option<Turn<K::Socket>>,
     queue: SendQueue,
-    gather: Option<Box<Gather>>,
+    gather: Option<Gather>,
     backoff: Backoff,
     pace: Pace,
     state: State<K::Socket>,
@@ -62,7 +62,7 @@ impl<K: Kernel> FileSink<K> {
     ) -> FileSink<K> {
         let state = State::Ready { file, not_before: None };
         let (queue, backoff) = (SendQueue::default(), Backoff::new(RECONNECT_MIN));
-        let (gather, pace) = (Some(Box::default()), Pace::Steady);
+        let (gather, pace) = (Some(Gather::default()), Pace::Steady);
         FileSink { owner, name, waits, turn, queue, gather, backoff, pace, state }
     }
 

@@ -31,7 +31,7 @@ pub struct RemoteSink<K: Kernel> {
     terms: Rc<Terms>,
     dialer: Dialer,
     queue: SendQueue,
-    gathers: Vec<Box<Gather>>,
+    gathers: Vec<Gather>,
     pace: Pace,
     after_ending: AfterEnding,
     state: State<K::Socket>,
@@ -311,7 +311,7 @@ impl<K: Kernel> RemoteSink<K> {
         kernel: &mut K,
         token: Token,
         result: Result<usize, Errno>,
-        mut gather: Box<Gather>,
+        mut gather: Gather,
         now: Instant,
     ) {
         gather.clear();
