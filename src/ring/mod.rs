@@ -91,12 +91,7 @@ impl<O: Copy> Ring<O> {
     }
 
     /// Sends each of `datagrams` whole, one after another; where one fails, those after it are cancelled.
-    pub fn send_datagrams(
-        &mut self,
-        owner: O,
-        socket: &Rc<OwnedFd>,
-        datagrams: Vec<Gather>,
-    ) -> Vec<Token> {
+    pub fn send_datagrams(&mut self, owner: O, socket: &Rc<OwnedFd>, datagrams: Vec<Gather>) -> Vec<Token> {
         // A chain ends where its entries are submitted: all of it has to fit into the queue at once.
         self.make_room(datagrams.len());
         let last = datagrams.len().saturating_sub(1);

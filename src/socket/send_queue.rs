@@ -100,12 +100,7 @@ impl SendQueue {
 
     /// The first messages that are not settled, each for a datagram of its own: as it is framed, or its payload alone. `spare`
     /// gathers are used again.
-    pub fn datagrams(
-        &self,
-        at_most: usize,
-        payload_only: bool,
-        spare: &mut Vec<Gather>,
-    ) -> Vec<Gather> {
+    pub fn datagrams(&self, at_most: usize, payload_only: bool, spare: &mut Vec<Gather>) -> Vec<Gather> {
         let each =
             self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
         let datagrams = each.take(at_most).map(|(run, frame)| {
