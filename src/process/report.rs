@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((books["drain_micros"].as_u64(), books["cause"].as_str()), (Some(2000), Some("deadline")));
         assert_eq!(books["sinks"]["stdout"]["unsettled"], 2);
         assert_eq!(books["sinks"]["stdout"]["oldest_micros"], 7);
-        assert_eq!(books["sources"].as_object().unwrap().len(), 1);
+        assert_eq!(books["sources"].as_object().unwrap().len(), 2);
     }
 
     #[test]

@@ -184,8 +184,8 @@ proptest! {
             let mut ends = [from.index(text.len() + 1), to.index(text.len() + 1)];
             ends.sort_unstable();
             let on_character = |mut at: usize| { while !text.is_char_boundary(at) { at -= 1; } at };
-            let (from, to) = (on_character(ends[0]), on_character(ends[1]));
-            text.replace_range(from..to.min(from + 20).max(from), "");
+            let (from, to) = (on_character(ends[0]), on_character(ends[1].min(ends[0] + 20)));
+            text.replace_range(from..to, "");
             text.insert_str(from, &put);
         }
         if let Err(error) = plan_of(&text) {
