@@ -11,7 +11,7 @@ use crate::support::relay::{End, Order, Relay};
 /// An example that runs, with addresses of the test's own.
 struct Example {
     relay: Relay,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Example {
@@ -39,10 +39,14 @@ impl Example {
             .arg(file)
             .arg("--ledger")
             .arg(ledger);
-        Example { relay: order.start(), _folder: folder }
+        Example { relay: order.start(), folder }
     }
 
     fn send(&self, to: Place, framing: Framing, messages: u64) {
+        let to = match to {
+            Place::Unixgram(path) => Place::Unixgram(self.folder.path().join(path)),
+            other => other,
+        };
         let style = if to.is_datagrams() { Style::Single } else { Style::Bulk };
         let plan = SendPlan {
             messages_per_connection: Some(messages),

@@ -60,7 +60,7 @@ fn slackload(framing: Framing) -> (Relay, SocketAddr) {
     let sink =
         order.args(&["sink", "--json", "--listen", "127.0.0.1:0", "--framing", name_of(framing)]).spawn();
     let listening = sink.expect_log("listening on ");
-    let address = listening.trim_start_matches("listening on ").parse().expect("an address");
+    let address = listening.trim_start_matches("listening on tcp://").parse().expect("an address");
     (sink, address)
 }
 

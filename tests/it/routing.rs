@@ -103,7 +103,9 @@ fn a_source_sends_to_those_that_it_names() {
 fn spread_gives_each_endpoint_its_senders() {
     let sinks = [sink(), sink()];
     let relay = relay(&[pool(&[sinks[0].address(), sinks[1].address()], "balance=spread")], &[]);
-    let sent = load::send(plan(&relay, 20_000)).unwrap();
+    // At a pace, so that all of them are connected at once.
+    let style = Style::Paced { per_second: 40_000 };
+    let sent = load::send(SendPlan { style, ..plan(&relay, 20_000) }).unwrap();
     assert_delivered(&relay.terminate(), 20_000);
     let reports = sinks.map(SinkHandle::finish);
     assert_eq!(reports.each_ref().map(|report| report.tally.messages), [10_000, 10_000]);
