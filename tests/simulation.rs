@@ -4,6 +4,8 @@
 //! one run, and many. Never here: what the kernel does (`simulation/kernel.rs`), what peers do (`simulation/world.rs`), what is right
 //! (`simulation/verdict.rs`).
 
+#![expect(clippy::print_stdout, reason = "how many seeds were run is for the reader")]
+
 #[path = "simulation/kernel.rs"]
 mod kernel;
 #[path = "simulation/plan.rs"]
@@ -17,7 +19,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use nix::sys::eventfd::EventFd;
@@ -54,12 +56,15 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Seeds from `first` on in steps; the first that fails, if one does.
-fn first_failure(first: u64, step: usize, seeds: u64) -> Result<u64, u64> {
+fn first_failure(first: u64, step: usize, seeds: u64, failed: &AtomicBool) -> Result<u64, u64> {
     let mut messages = 0;
-    for seed in (first..seeds).step_by(step) {
+    for seed in (first..seeds).step_by(step).take_while(|_| !failed.load(Ordering::Relaxed)) {
         match catch_unwind(AssertUnwindSafe(|| run(seed))) {
             Ok((_, received)) => messages += received,
-            Err(_) => return Err(seed),
+            Err(_) => {
+                failed.store(true, Ordering::Relaxed);
+                return Err(seed);
+            }
         }
     }
     Ok(messages)
@@ -73,8 +78,12 @@ fn whatever_happens_the_books_balance_and_nothing_confirmed_is_lost() {
     }
     let seeds = setting("SLACKWATER_SIM_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let failed = Arc::new(AtomicBool::new(false));
     let parts: Vec<_> = (0..threads)
-        .map(|part| std::thread::spawn(move || first_failure(part as u64, threads, seeds)))
+        .map(|part| {
+            let failed = Arc::clone(&failed);
+            std::thread::spawn(move || first_failure(part as u64, threads, seeds, &failed))
+        })
         .collect();
     let outcomes: Vec<_> =
         parts.into_iter().map(|part| part.join().expect("a panic is an outcome")).collect();

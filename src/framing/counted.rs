@@ -1,39 +1,21 @@
-//! Messages with their length before them: what octet counting and binary lengths have in common.
+//! Messages that are preceded by their length: what octet counts and four-byte lengths have in common.
 //!
-//! Lives here: the framer, over any [`Header`]. Never here: how a length is written (`octet`, `u32`).
+//! Lives here: following the lengths, what is unfinished, what is too long. Never here: how a length is written.
 
-use std::marker::PhantomData;
 use std::mem;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use super::{Bounds, FramingError, Oversize, Tally, hold};
+use super::{Bounds, FramingError, Oversize, Tally, hold, octet, u32_length};
 use crate::message::{Framing, Run};
 
-/// How a length is written.
-pub(super) trait Header {
-    /// The format whose messages have it.
-    const FRAMING: Framing;
-    /// The longest, in bytes.
-    const MAX: usize;
-
-    /// Reads it from where a frame begins. `None`: it goes on beyond these bytes, and is good so far.
-    fn read(bytes: impl Iterator<Item = u8> + Clone) -> Result<Option<Count>, FramingError>;
-
-    /// Writes that of a payload of `len` bytes.
-    fn write(len: usize, out: &mut Vec<u8>);
-
-    /// Bytes of that of a payload of `len` bytes.
-    fn len_of(len: usize) -> usize;
-}
-
-/// A length, read.
+/// A length, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Bytes of payload.
+    /// Bytes of payload; 0 where there is no message.
     pub(super) len: usize,
-    /// Bytes of the header itself.
+    /// Bytes of the length itself.
     pub(super) header: usize,
 }
 
@@ -44,10 +26,60 @@ impl Count {
     }
 }
 
+/// How the length is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// `LEN SP`, in decimal.
+    Octet,
+    /// Four bytes, big-endian.
+    U32,
+}
+
+impl Header {
+    pub(super) fn framing(self) -> Framing {
+        match self {
+            Header::Octet => Framing::Octet,
+            Header::U32 => Framing::U32,
+        }
+    }
+
+    /// The longest, in bytes.
+    fn most(self) -> usize {
+        match self {
+            Header::Octet => octet::HEADER_MAX,
+            Header::U32 => u32_length::HEADER,
+        }
+    }
+
+    /// Reads one from where a frame begins. `None`: it goes on beyond these bytes, and is good so far.
+    pub(super) fn read(self, bytes: impl Iterator<Item = u8> + Clone) -> Result<Option<Count>, FramingError> {
+        match self {
+            Header::Octet => octet::read(bytes),
+            Header::U32 => u32_length::read(bytes),
+        }
+    }
+
+    /// Writes that of a payload of `len` bytes.
+    pub(super) fn write(self, len: usize, out: &mut Vec<u8>) {
+        match self {
+            Header::Octet => octet::write(len, out),
+            Header::U32 => u32_length::write(len, out),
+        }
+    }
+
+    /// Its own bytes before a payload of `len` bytes.
+    pub(super) fn size(self, len: usize) -> usize {
+        match self {
+            Header::Octet => octet::header_of(len),
+            Header::U32 => u32_length::HEADER,
+        }
+    }
+}
+
 /// What the next byte of the input belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pending {
-    /// A header; the carry holds its first bytes, or nothing at a boundary.
+    /// A length; the carry holds its first bytes, or nothing at a boundary.
     Count,
     /// A frame that is relayed as it is; the carry holds its beginning.
     Frame { missing: usize },
@@ -57,25 +89,20 @@ enum Pending {
 
 /// The unfinished frame.
 ///
-/// Invariant: carry + what is still to be kept ≤ header + max_message, and something is still to come of a pending frame.
+/// Invariant: carry + what is still to be kept ≤ longest header + max_message, and something is still to come of a pending
+/// frame.
 #[derive(Debug)]
-pub(super) struct Counted<H> {
-    header: PhantomData<H>,
+pub(super) struct CountedFramer {
+    header: Header,
     bounds: Bounds,
     pub(super) carry: Vec<u8>,
     pending: Pending,
     pub(super) tally: Tally,
 }
 
-impl<H: Header> Counted<H> {
-    pub(super) fn new(bounds: Bounds) -> Counted<H> {
-        Counted {
-            header: PhantomData,
-            bounds,
-            carry: Vec::new(),
-            pending: Pending::Count,
-            tally: Tally::default(),
-        }
+impl CountedFramer {
+    pub(super) fn new(header: Header, bounds: Bounds) -> CountedFramer {
+        CountedFramer { header, bounds, carry: Vec::new(), pending: Pending::Count, tally: Tally::default() }
     }
 
     pub(super) fn is_at_boundary(&self) -> bool {
@@ -85,7 +112,7 @@ impl<H: Header> Counted<H> {
     pub(super) fn feed(&mut self, input: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
         let mut found = Found::default();
         let fed = self.advance(&input, &mut found);
-        found.push_into(input, H::FRAMING, runs);
+        found.push_into(self.header.framing(), input, runs);
         fed
     }
 
@@ -95,6 +122,17 @@ impl<H: Header> Counted<H> {
         self.carry = Vec::new();
         self.pending = Pending::Count;
         torn
+    }
+
+    /// Takes a datagram at a boundary; returns whether it left a frame torn.
+    pub(super) fn feed_datagram(
+        &mut self,
+        datagram: Bytes,
+        cut: bool,
+        runs: &mut Vec<Run>,
+    ) -> Result<bool, FramingError> {
+        self.feed(datagram, runs)?;
+        Ok(self.finish() || cut)
     }
 
     fn advance(&mut self, input: &[u8], found: &mut Found) -> Result<(), FramingError> {
@@ -118,18 +156,12 @@ impl<H: Header> Counted<H> {
             at = end;
         }
         let rest = &input[at..];
-        match H::read(self.carry.iter().chain(rest).copied())? {
+        match self.header.read(self.carry.iter().chain(rest).copied())? {
             None => {
-                hold(&mut self.carry, rest, H::MAX);
+                hold(&mut self.carry, rest, self.header.most());
                 Ok(input.len())
             }
-            Some(count) if count.len == 0 => {
-                // No message, like an empty line.
-                let after = at + count.header - self.carry.len();
-                self.carry.clear();
-                found.replace(input, &[]);
-                Ok(after)
-            }
+            Some(count) if count.len == 0 => Ok(self.begin_payload(count, at)),
             Some(count) if count.len <= self.bounds.max_message => {
                 self.pending = Pending::Frame { missing: count.frame() - self.carry.len() };
                 Ok(at)
@@ -138,11 +170,12 @@ impl<H: Header> Counted<H> {
         }
     }
 
-    /// Where the frames end that begin at `at` and are whole and within bounds, and how many they are.
+    /// Where the frames end that begin at `at` and are whole, not empty and within bounds, and how many they are.
     fn whole_frames(&self, input: &[u8], mut at: usize) -> (usize, u32) {
         let mut frames = 0;
-        while let Ok(Some(count)) = H::read(input[at..].iter().copied()) {
-            if count.len == 0 || count.len > self.bounds.max_message || count.frame() > input.len() - at {
+        while let Ok(Some(count)) = self.header.read(input[at..].iter().copied()) {
+            let fits = (1..=self.bounds.max_message).contains(&count.len);
+            if !fits || count.frame() > input.len() - at {
                 break;
             }
             at += count.frame();
@@ -165,16 +198,22 @@ impl<H: Header> Counted<H> {
         at + missing
     }
 
-    /// A count above the bound; returns where its payload begins.
-    fn exceed(&mut self, count: Count, at: usize) -> Result<usize, FramingError> {
-        let (len, max) = (count.len, self.bounds.max_message);
+    /// Lets go of a length that is not relayed; returns where its payload begins.
+    fn begin_payload(&mut self, count: Count, at: usize) -> usize {
         let payload = at + count.header - self.carry.len();
         self.carry.clear();
+        payload
+    }
+
+    /// A length above the bound; returns where its payload begins.
+    fn exceed(&mut self, count: Count, at: usize) -> Result<usize, FramingError> {
+        let (len, max) = (count.len, self.bounds.max_message);
+        let payload = self.begin_payload(count, at);
         let keep = match self.bounds.oversize {
             Oversize::Close => return Err(FramingError::Oversize { len, max }),
             Oversize::Drop => 0,
             Oversize::Truncate => {
-                H::write(max, &mut self.carry);
+                self.header.write(max, &mut self.carry);
                 max
             }
         };
@@ -196,22 +235,22 @@ impl<H: Header> Counted<H> {
         at + kept + skipped
     }
 
-    /// The oversized frame ends here: relay what was held in its place.
+    /// The oversized frame ends here: relay what was held in its place, if anything.
     fn end_excess(&mut self, input: &[u8], found: &mut Found) {
         let held = mem::take(&mut self.carry);
-        found.replace(input, &held);
         self.pending = Pending::Count;
         if held.is_empty() {
             self.tally.dropped += 1;
         } else {
             self.tally.truncated += 1;
+            found.replace(input, &held);
         }
     }
 
     fn is_consistent(&self) -> bool {
-        let most = H::MAX + self.bounds.max_message;
+        let most = self.header.most() + self.bounds.max_message;
         match self.pending {
-            Pending::Count => self.carry.len() <= H::MAX,
+            Pending::Count => self.carry.len() < self.header.most(),
             Pending::Frame { missing } => missing > 0 && self.carry.len() + missing <= most,
             Pending::Excess { keep, skip } => keep + skip > 0 && self.carry.len() + keep <= most,
         }
@@ -220,12 +259,12 @@ impl<H: Header> Counted<H> {
 
 /// The whole frames of one input.
 ///
-/// As long as every frame is relayed as it came, they are `head` and the input up to `end`; from the first that is not, all of
-/// them are in `owned`.
+/// As long as every frame is relayed as it came, and nothing that is skipped lies between two, they are `head` and then `shared`
+/// of the input; from the first that is not, all of them are in `owned`.
 #[derive(Default)]
 struct Found {
     head: Vec<u8>,
-    end: usize,
+    shared: Range<usize>,
     owned: Option<Vec<u8>>,
     messages: u32,
 }
@@ -234,42 +273,76 @@ impl Found {
     /// Frames that are relayed as they came; the first began with `head`.
     fn share(&mut self, head: Vec<u8>, input: &[u8], frames: Range<usize>, messages: u32) {
         // What is carried belongs to the first frame that ends in an input.
-        debug_assert!(head.is_empty() || (frames.start == 0 && self.owned.is_none()));
-        self.messages += messages;
-        if let Some(owned) = &mut self.owned {
-            owned.extend_from_slice(&input[frames]);
+        debug_assert!(head.is_empty() || (frames.start == 0 && self.messages == 0));
+        if messages == 0 {
             return;
         }
-        debug_assert_eq!(self.end, frames.start);
-        self.end = frames.end;
-        if !head.is_empty() {
-            self.head = head;
+        if self.messages == 0 {
+            (self.head, self.shared) = (head, frames);
+        } else if self.owned.is_none() && self.shared.end == frames.start {
+            self.shared.end = frames.end;
+        } else {
+            self.own(input).extend_from_slice(&input[frames]);
         }
+        self.messages += messages;
     }
 
-    /// A frame that is relayed in another form, or with no byte not at all.
+    /// A frame that is relayed in another form than it came.
     fn replace(&mut self, input: &[u8], frame: &[u8]) {
-        let owned = self.owned.get_or_insert_with(|| {
+        self.own(input).extend_from_slice(frame);
+        self.messages += 1;
+    }
+
+    /// The frames so far, copied if they were shared.
+    fn own(&mut self, input: &[u8]) -> &mut Vec<u8> {
+        self.owned.get_or_insert_with(|| {
             let mut owned = Vec::with_capacity(self.head.len() + input.len());
             owned.extend_from_slice(&self.head);
-            owned.extend_from_slice(&input[..self.end]);
+            owned.extend_from_slice(&input[self.shared.clone()]);
             owned
-        });
-        owned.extend_from_slice(frame);
-        self.messages += u32::from(!frame.is_empty());
+        })
     }
 
-    fn push_into(self, mut input: Bytes, framing: Framing, runs: &mut Vec<Run>) {
+    fn push_into(self, framing: Framing, mut input: Bytes, runs: &mut Vec<Run>) {
         if self.messages == 0 {
             return;
         }
         let (head, body) = match self.owned {
             Some(owned) => (Bytes::new(), owned.into()),
             None => {
-                input.truncate(self.end);
+                input.truncate(self.shared.end);
+                input.advance(self.shared.start);
                 (self.head.into(), input)
             }
         };
         runs.push(Run { head, body, messages: self.messages, framing });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_count_is_read_back() {
+        for header in [Header::Octet, Header::U32] {
+            for len in [1, 9, 10, 99, 100, 65_536, 16 * 1024 * 1024] {
+                let mut bytes = Vec::new();
+                header.write(len, &mut bytes);
+                assert_eq!(bytes.len(), header.size(len));
+                let read = header.read(bytes.iter().copied());
+                assert_eq!(read, Ok(Some(Count { len, header: bytes.len() })));
+                assert_eq!(header.read(bytes[..bytes.len() - 1].iter().copied()), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn counts_are_written_as_their_formats_say() {
+        for (header, expected) in [(Header::Octet, &b"65793 "[..]), (Header::U32, b"\0\x01\x01\x01")] {
+            let mut bytes = Vec::new();
+            header.write(65_793, &mut bytes);
+            assert_eq!(bytes, expected);
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! Messages that end with a byte: what lines and NUL-terminated messages have in common.
+//! Messages that end with a delimiter: what lines and NUL-terminated messages have in common.
 //!
-//! Empty messages are skipped. Lives here: the framer, over any [`Ending`]. Never here: which byte it is, and what may stand before
-//! it (`line`, `nul`).
+//! Lives here: finding the delimiter, what is unfinished, what is too long. Never here: which bytes delimit.
 
-use std::marker::PhantomData;
 use std::mem;
 
 use bytes::Bytes;
@@ -13,36 +11,51 @@ use super::{Bounds, FramingError, Oversize, Tally, hold};
 use crate::message::{Framing, Run};
 
 /// What ends a message.
-pub(super) trait Ending {
-    /// The byte itself.
-    const BYTE: u8;
-    /// The format whose messages end so.
-    const FRAMING: Framing;
-    /// The byte that may stand before it and belongs to it.
-    const BEFORE: Option<u8>;
+#[derive(Debug)]
+pub(super) struct Delimiter {
+    pub(super) framing: Framing,
+    /// The byte that ends a message; it is never content.
+    pub(super) end: u8,
+    /// A byte that belongs to the delimiter wherever it stands directly before `end`, also several times.
+    pub(super) lead: Option<u8>,
+}
 
-    /// What is left of a message without what belongs to its end.
-    fn trim(message: &[u8]) -> &[u8];
+impl Delimiter {
+    /// What is left of a message without the leads at its end.
+    pub(super) fn trim<'m>(&self, message: &'m [u8]) -> &'m [u8] {
+        let content = message.iter().rposition(|&byte| Some(byte) != self.lead).map_or(0, |last| last + 1);
+        &message[..content]
+    }
+
+    /// Bytes of a message that count towards the bound: one lead is free.
+    fn counted(&self, message: &[u8]) -> usize {
+        message.len() - usize::from(self.lead.is_some() && message.last().copied() == self.lead)
+    }
+
+    /// Most bytes that can stand before `end` if `max_message` of them count.
+    fn reach(&self, max_message: usize) -> usize {
+        max_message + usize::from(self.lead.is_some())
+    }
 }
 
 /// The unfinished message, and what its end will mean.
 ///
-/// Invariant: carry ≤ max_message + 1, for a CR may follow the payload; while skipping, carry = max_message if the line is to
-/// be truncated and 0 if it is to be dropped.
+/// Invariant: carry ≤ max_message, and one more if a lead may follow the payload; while skipping, carry = max_message if the
+/// message is to be truncated and 0 if it is to be dropped.
 #[derive(Debug)]
-pub(super) struct Delimited<E> {
-    ending: PhantomData<E>,
+pub(super) struct DelimitedFramer {
+    delimiter: &'static Delimiter,
     bounds: Bounds,
-    /// The first bytes of the unfinished line.
+    /// The first bytes of the unfinished message.
     pub(super) carry: Vec<u8>,
-    /// The unfinished line is certainly too long: what comes is skipped up to its LF.
+    /// The unfinished message is certainly too long: what comes is skipped up to its delimiter.
     skipping: bool,
     pub(super) tally: Tally,
 }
 
-impl<E: Ending> Delimited<E> {
-    pub(super) fn new(bounds: Bounds) -> Delimited<E> {
-        Delimited { ending: PhantomData, bounds, carry: Vec::new(), skipping: false, tally: Tally::default() }
+impl DelimitedFramer {
+    pub(super) fn new(delimiter: &'static Delimiter, bounds: Bounds) -> DelimitedFramer {
+        DelimitedFramer { delimiter, bounds, carry: Vec::new(), skipping: false, tally: Tally::default() }
     }
 
     pub(super) fn is_at_boundary(&self) -> bool {
@@ -50,76 +63,114 @@ impl<E: Ending> Delimited<E> {
     }
 
     pub(super) fn feed(&mut self, mut input: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
-        if let Some(last) = memrchr(E::BYTE, &input) {
-            self.end_lines(input.split_to(last + 1), runs)?;
+        if let Some(last) = memrchr(self.delimiter.end, &input) {
+            self.end_messages(input.split_to(last + 1), runs)?;
         }
-        self.begin_line(&input)
+        self.begin_message(&input)
     }
 
-    /// FIN ends a message like its delimiter does: nothing is ever torn.
-    pub(super) fn finish(&mut self, runs: &mut Vec<Run>) -> bool {
+    /// FIN ends a message like the delimiter does.
+    pub(super) fn finish(&mut self, runs: &mut Vec<Run>) {
         if self.is_at_boundary() {
-            return false;
+            return;
         }
-        let mut lines = Lines::<E>::with_capacity(self.carry.len() + 1);
-        self.end_held(&mut lines);
-        lines.push_into(runs);
-        false
+        let mut owned = Owned::with_capacity(self.delimiter, self.carry.len() + 1);
+        self.end_held(&mut owned);
+        owned.push_into(runs);
     }
 
-    /// Takes a region that ends with LF: shared if it is canonical, else copied.
-    fn end_lines(&mut self, region: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
-        let before = self.carry.last().copied().unwrap_or(E::BYTE);
-        let seen = scan::<E>(before, &region);
+    /// Takes a datagram at a boundary; its end ends a message like the delimiter does.
+    pub(super) fn feed_datagram(
+        &mut self,
+        datagram: Bytes,
+        cut: bool,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), FramingError> {
+        if !cut {
+            return self.feed(self.ended(datagram), runs);
+        }
+        let received = datagram.len();
+        self.feed(datagram, runs)?;
+        self.cut_off(received)?;
+        self.finish(runs);
+        Ok(())
+    }
+
+    /// The datagram with a delimiter at its end, so that its messages leave as one run.
+    fn ended(&self, datagram: Bytes) -> Bytes {
+        if datagram.last().is_none_or(|&last| last == self.delimiter.end) {
+            return datagram;
+        }
+        [&datagram[..], &[self.delimiter.end]].concat().into()
+    }
+
+    /// The rest of the message was cut off, so it is too long, however little of it came.
+    fn cut_off(&mut self, received: usize) -> Result<(), FramingError> {
+        if self.skipping {
+            return Ok(());
+        }
+        match self.bounds.oversize {
+            Oversize::Close => return Err(FramingError::Cut { received }),
+            Oversize::Truncate => {}
+            Oversize::Drop => self.carry = Vec::new(),
+        }
+        self.skipping = true;
+        Ok(())
+    }
+
+    /// Takes a region that ends with a delimiter: shared if it is canonical, else copied.
+    fn end_messages(&mut self, region: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
+        let before = self.carry.last().copied().unwrap_or(self.delimiter.end);
+        let seen = scan(self.delimiter, before, &region);
         if self.skipping || !seen.canonical || !self.fits(&region) {
             return self.normalise(&region, runs);
         }
         let head = mem::take(&mut self.carry).into();
-        runs.push(Run { head, body: region, messages: seen.lines, framing: E::FRAMING });
+        runs.push(Run { head, body: region, messages: seen.messages, framing: self.delimiter.framing });
         Ok(())
     }
 
-    /// Whether each line of the region, the first with what is carried, has its LF in time. Hops as far as one line may reach,
-    /// not line by line.
+    /// Whether each message of the region, the first with what is carried, has its delimiter in time. Hops as far as one
+    /// message may reach, not message by message.
     fn fits(&self, region: &[u8]) -> bool {
         let reach = self.bounds.max_message + 1;
         let mut rest = region;
         let mut window = reach - self.carry.len();
         while rest.len() > window {
-            let Some(lf) = memrchr(E::BYTE, &rest[..window]) else { return false };
-            rest = &rest[lf + 1..];
+            let Some(end) = memrchr(self.delimiter.end, &rest[..window]) else { return false };
+            rest = &rest[end + 1..];
             window = reach;
         }
         true
     }
 
-    /// Copies the region's lines into one buffer, each in its canonical form. On an error, those before it are pushed.
+    /// Copies the region's messages into one buffer, each in its canonical form. On an error, those before it are pushed.
     fn normalise(&mut self, region: &[u8], runs: &mut Vec<Run>) -> Result<(), FramingError> {
-        let mut lines = Lines::<E>::with_capacity(self.carry.len() + region.len());
+        let mut owned = Owned::with_capacity(self.delimiter, self.carry.len() + region.len());
         let mut start = 0;
-        let ended = memchr_iter(E::BYTE, region).try_for_each(|lf| {
-            let rest = &region[mem::replace(&mut start, lf + 1)..lf];
-            self.end_line(rest, &mut lines)
+        let ended = memchr_iter(self.delimiter.end, region).try_for_each(|end| {
+            let rest = &region[mem::replace(&mut start, end + 1)..end];
+            self.end_message(rest, &mut owned)
         });
-        lines.push_into(runs);
+        owned.push_into(runs);
         ended
     }
 
-    /// The unfinished line ends with `rest`, before an LF.
-    fn end_line(&mut self, rest: &[u8], lines: &mut Lines<E>) -> Result<(), FramingError> {
+    /// The unfinished message ends with `rest`, before a delimiter.
+    fn end_message(&mut self, rest: &[u8], owned: &mut Owned) -> Result<(), FramingError> {
         if self.is_at_boundary() && !self.is_excess(rest) {
-            lines.push(rest);
+            owned.push(rest);
             return Ok(());
         }
-        self.begin_line(rest)?;
-        self.end_held(lines);
+        self.begin_message(rest)?;
+        self.end_held(owned);
         Ok(())
     }
 
-    /// The held line ends here. If it is too long, something of it was kept to be relayed, or nothing.
-    fn end_held(&mut self, lines: &mut Lines<E>) {
+    /// The held message ends here. If it is too long, something of it was kept to be relayed, or nothing.
+    fn end_held(&mut self, owned: &mut Owned) {
         let held = mem::take(&mut self.carry);
-        let relayed = lines.push(&held);
+        let relayed = owned.push(&held);
         match (mem::take(&mut self.skipping), relayed) {
             (false, _) => {}
             (true, true) => self.tally.truncated += 1,
@@ -127,12 +178,12 @@ impl<E: Ending> Delimited<E> {
         }
     }
 
-    /// Adds to the unfinished line bytes that hold no LF.
-    fn begin_line(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
+    /// Adds to the unfinished message bytes that hold no delimiter.
+    fn begin_message(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         if self.skipping {
             return Ok(());
         }
-        let most = self.bounds.max_message + 1;
+        let most = self.delimiter.reach(self.bounds.max_message);
         let kept = bytes.len().min(most - self.carry.len());
         hold(&mut self.carry, &bytes[..kept], most);
         if kept < bytes.len() || self.is_excess(&self.carry) {
@@ -142,16 +193,12 @@ impl<E: Ending> Delimited<E> {
         Ok(())
     }
 
-    /// Whether a line that begins like this is too long even if LF comes next.
-    fn is_excess(&self, line: &[u8]) -> bool {
-        let line = match (line.split_last(), E::BEFORE) {
-            (Some((last, rest)), Some(before)) if *last == before => rest,
-            _ => line,
-        };
-        line.len() > self.bounds.max_message
+    /// Whether a message that begins like this is too long even if its delimiter comes next.
+    fn is_excess(&self, message: &[u8]) -> bool {
+        self.delimiter.counted(message) > self.bounds.max_message
     }
 
-    /// The unfinished line is certainly too long.
+    /// The unfinished message is certainly too long.
     fn exceed(&mut self) -> Result<(), FramingError> {
         let max = self.bounds.max_message;
         match self.bounds.oversize {
@@ -166,7 +213,7 @@ impl<E: Ending> Delimited<E> {
     fn is_consistent(&self) -> bool {
         let held = self.carry.len();
         match (self.skipping, self.bounds.oversize) {
-            (false, _) => held <= self.bounds.max_message + 1,
+            (false, _) => held <= self.delimiter.reach(self.bounds.max_message),
             (true, Oversize::Truncate) => held == self.bounds.max_message,
             (true, Oversize::Drop) => held == 0,
             (true, Oversize::Close) => false,
@@ -174,34 +221,34 @@ impl<E: Ending> Delimited<E> {
     }
 }
 
-/// Canonical lines, owned.
-struct Lines<E> {
-    ending: PhantomData<E>,
+/// Canonical messages, copied.
+struct Owned {
+    delimiter: &'static Delimiter,
     bytes: Vec<u8>,
     messages: u32,
 }
 
-impl<E: Ending> Lines<E> {
-    fn with_capacity(bytes: usize) -> Lines<E> {
-        Lines { ending: PhantomData, bytes: Vec::with_capacity(bytes), messages: 0 }
+impl Owned {
+    fn with_capacity(delimiter: &'static Delimiter, bytes: usize) -> Owned {
+        Owned { delimiter, bytes: Vec::with_capacity(bytes), messages: 0 }
     }
 
-    /// Appends a line without its CRs; returns whether anything was left to append.
-    fn push(&mut self, line: &[u8]) -> bool {
-        let payload = E::trim(line);
+    /// Appends a message without its leads; returns whether anything was left to append.
+    fn push(&mut self, message: &[u8]) -> bool {
+        let payload = self.delimiter.trim(message);
         if payload.is_empty() {
             return false;
         }
         self.bytes.extend_from_slice(payload);
-        self.bytes.push(E::BYTE);
+        self.bytes.push(self.delimiter.end);
         self.messages += 1;
         true
     }
 
     fn push_into(self, runs: &mut Vec<Run>) {
         if self.messages > 0 {
-            let Lines { bytes, messages, .. } = self;
-            runs.push(Run { head: Bytes::new(), body: bytes.into(), messages, framing: E::FRAMING });
+            let Owned { delimiter, bytes, messages } = self;
+            runs.push(Run { head: Bytes::new(), body: bytes.into(), messages, framing: delimiter.framing });
         }
     }
 }
@@ -209,62 +256,62 @@ impl<E: Ending> Lines<E> {
 /// What one pass over a region finds.
 #[derive(Debug, PartialEq, Eq)]
 struct Scan {
-    lines: u32,
-    /// No delimiter follows another, or what would belong to it: no message is empty, none ends in two ways.
+    messages: u32,
+    /// No delimiter follows another or a lead: no message is empty, none keeps a lead.
     canonical: bool,
 }
 
 impl Scan {
     fn plus(&self, next: &Scan) -> Scan {
-        Scan { lines: self.lines + next.lines, canonical: self.canonical & next.canonical }
+        Scan { messages: self.messages + next.messages, canonical: self.canonical & next.canonical }
     }
 }
 
-/// Bytes whose lines a `u8` counts without overflow; a multiple of the registers' width.
+/// Bytes whose messages a `u8` counts without overflow; a multiple of the registers' width.
 const BLOCK: usize = 192;
 
-/// Counts the lines of a region that follows the byte `before`, and sees whether they are canonical.
-fn scan<E: Ending>(before: u8, region: &[u8]) -> Scan {
-    let Some(&first) = region.first() else { return Scan { lines: 0, canonical: true } };
+/// Counts the messages of a region that follows the byte `before`, and sees whether they are canonical.
+fn scan(delimiter: &Delimiter, before: u8, region: &[u8]) -> Scan {
+    let Some(&first) = region.first() else { return Scan { messages: 0, canonical: true } };
+    let end = delimiter.end;
+    let lead = delimiter.lead.unwrap_or(end);
     // Each byte beside the one before it.
     let (blocks, rest) = region[1..].as_chunks::<BLOCK>();
     let (befores, rest_befores) = region[..region.len() - 1].as_chunks::<BLOCK>();
-    let mut sum = scan_block::<E>(&[first], &[before]);
+    let mut sum = scan_block(end, lead, &[first], &[before]);
     for (block, befores) in blocks.iter().zip(befores) {
-        sum = sum.plus(&scan_block::<E>(block, befores));
+        sum = sum.plus(&scan_block(end, lead, block, befores));
     }
-    sum.plus(&scan_block::<E>(rest, rest_befores))
+    sum.plus(&scan_block(end, lead, rest, rest_befores))
 }
 
 /// One sum and one OR without a branch between: compiles to vector instructions, unlike a sum that is wider than a byte.
-fn scan_block<E: Ending>(block: &[u8], befores: &[u8]) -> Scan {
+fn scan_block(end: u8, lead: u8, block: &[u8], befores: &[u8]) -> Scan {
     debug_assert!(block.len() == befores.len() && block.len() <= BLOCK);
-    let mut lines = 0;
+    let mut messages = 0;
     let mut odd = 0;
     for (&byte, &before) in block.iter().zip(befores) {
-        let line = u8::from(byte == E::BYTE);
-        lines += line;
-        let spoils = before == E::BYTE || E::BEFORE.is_some_and(|also| before == also);
-        odd |= line & u8::from(spoils);
+        let ends = u8::from(byte == end);
+        messages += ends;
+        odd |= ends & (u8::from(before == end) | u8::from(before == lead));
     }
-    Scan { lines: u32::from(lines), canonical: odd == 0 }
+    Scan { messages: u32::from(messages), canonical: odd == 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::line::LINE;
+    use super::super::nul::NUL_TERMINATED;
     use super::*;
-    use crate::framing::LF;
-    use crate::framing::line::Lf;
-    use crate::framing::nul::Nul;
 
-    fn scan_slowly<E: Ending>(mut before: u8, region: &[u8]) -> Scan {
-        let mut seen = Scan { lines: 0, canonical: true };
+    fn scan_slowly(delimiter: &Delimiter, mut before: u8, region: &[u8]) -> Scan {
+        let mut seen = Scan { messages: 0, canonical: true };
         for &byte in region {
-            if byte == E::BYTE {
-                seen.lines += 1;
-                seen.canonical &= before != E::BYTE && Some(before) != E::BEFORE;
+            if byte == delimiter.end {
+                seen.messages += 1;
+                seen.canonical &= before != delimiter.end && Some(before) != delimiter.lead;
             }
             before = byte;
         }
@@ -277,23 +324,27 @@ mod tests {
             before in prop::sample::select(b"a\r\n\0".to_vec()),
             region in prop::collection::vec(prop::sample::select(b"aaaaaaaaaaaaaaaaaaaaaa\r\n\0".to_vec()), 0..500),
         ) {
-            prop_assert_eq!(scan::<Lf>(before, &region), scan_slowly::<Lf>(before, &region));
-            prop_assert_eq!(scan::<Nul>(before, &region), scan_slowly::<Nul>(before, &region));
+            for delimiter in [&LINE, &NUL_TERMINATED] {
+                prop_assert_eq!(scan(delimiter, before, &region), scan_slowly(delimiter, before, &region));
+            }
         }
     }
 
     #[test]
     fn a_block_does_not_overflow() {
-        let region = [LF].repeat(2 * BLOCK + 3);
-        assert_eq!(scan::<Lf>(b'a', &region), scan_slowly::<Lf>(b'a', &region));
+        let region = b"\n".repeat(2 * BLOCK + 3);
+        assert_eq!(scan(&LINE, b'a', &region), scan_slowly(&LINE, b'a', &region));
     }
 
     #[test]
-    fn one_odd_line_is_seen_wherever_it_is() {
-        for at in 1..3 * BLOCK {
-            let mut region = [b'a'].repeat(3 * BLOCK);
-            region[at - 1..=at].copy_from_slice(b"\r\n");
-            assert_eq!(scan::<Lf>(b'a', &region), Scan { lines: 1, canonical: false }, "at {at}");
+    fn one_odd_message_is_seen_wherever_it_is() {
+        for (delimiter, odd, messages) in [(&LINE, b"\r\n", 1), (&NUL_TERMINATED, b"\0\0", 2)] {
+            for at in 1..3 * BLOCK {
+                let mut region = [b'a'].repeat(3 * BLOCK);
+                region[at - 1..=at].copy_from_slice(odd);
+                let seen = scan(delimiter, b'a', &region);
+                assert_eq!(seen, Scan { messages, canonical: false }, "at {at}");
+            }
         }
     }
 }

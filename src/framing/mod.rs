@@ -3,15 +3,34 @@
 //! Lives here: what tells one message from the next, one file a format, and what can be asked of a framed run. Never here: I/O,
 //! clocks, counters of the ledger.
 //!
-//! Every [`Run`] that leaves is canonical in its framing. Lines are `payload LF`: never CRLF, never empty, never longer than
-//! `max_message`. NUL-terminated messages are `payload NUL`, never empty. Octet-counted frames are `LEN SP MSG` without a leading
-//! zero; lengths of four bytes never are zero. A datagram is a run of its own, its payload and nothing else. Any split of a stream
-//! into pieces gives the same messages, the same tally and the same error.
+//! | framing    | on the wire                          | no message, skipped | what was never a message          |
+//! |------------|--------------------------------------|---------------------|-----------------------------------|
+//! | `line`     | `payload LF`                         | an empty line       |                                   |
+//! | `nul`      | `payload NUL`                        | NUL alone           |                                   |
+//! | `octet`    | `LEN SP payload`, LEN in decimal     |                     | a count that begins or goes on wrong |
+//! | `u32`      | four bytes of length, then a payload | a length of 0       | a length above [`MAX_MESSAGE_MAX`](crate::limits::MAX_MESSAGE_MAX) |
+//! | `datagram` | the payload alone, a datagram each   | an empty datagram   |                                   |
+//!
+//! Every [`Run`] that leaves is canonical in its framing: as in the table, nothing that is skipped between, no payload empty or
+//! longer than `max_message`. Lines never end with CRLF, octet counts and lengths have no second form. A run of `datagram` holds
+//! exactly one message: its head is empty, its body is the payload. Any split of the input into pieces gives the same messages,
+//! the same tally and the same error.
 //!
 //! Lines are read generously: CRLF is accepted, empty lines are skipped, and every CR directly before an LF belongs to the
 //! delimiter. One of them is not counted to the line's length. Octet counts are read strictly: a first digit 1 to 9, at most
-//! [`OCTET_COUNT_DIGITS`](crate::limits::OCTET_COUNT_DIGITS) digits, one SP.
+//! [`OCTET_COUNT_DIGITS`](crate::limits::OCTET_COUNT_DIGITS) digits, one SP. [`SourceFraming::Auto`] chooses between these two by
+//! the first byte, and has seen nothing of a message before it.
+//!
+//! The sender's FIN ends a line or a NUL-terminated message; a frame with a length is torn by it. The end of a datagram does the
+//! same, for any framing may be used on datagrams: [`Framer::feed_datagram`].
+//!
+//! A run can be asked where its messages are ([`frames`], [`payloads`], [`slices`], [`whole_prefix`]) and be put into another
+//! framing ([`reframe`]).
 
+mod auto;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod checks;
 mod counted;
 mod datagram;
 mod delimited;
@@ -21,18 +40,17 @@ mod octet;
 mod reframe;
 #[cfg(test)]
 mod tests;
-mod u32;
+mod u32_length;
 mod wire;
+
+use std::mem;
 
 use bytes::Bytes;
 
-use self::counted::Counted;
-use self::delimited::Delimited;
-use self::line::Lf;
-use self::nul::Nul;
-use self::octet::Digits;
+use self::counted::{CountedFramer, Header};
+use self::datagram::DatagramFramer;
+use self::delimited::DelimitedFramer;
 pub use self::reframe::reframe;
-use self::u32::BigEndian;
 pub use self::wire::{Frame, Whole, frames, payloads, slices, whole_prefix};
 use crate::message::{Framing, Run};
 
@@ -83,8 +101,15 @@ pub struct Bounds {
 pub struct Tally {
     /// Messages that were relayed without their end.
     pub truncated: u32,
-    /// Messages of which nothing was relayed: by [`Oversize::Drop`], or since what truncation left of a line was only CRs.
+    /// Messages of which nothing was relayed: by [`Oversize::Drop`], since what truncation left of a line was only CRs, or since
+    /// nothing of them came before a datagram was cut off.
     pub dropped: u32,
+}
+
+impl Tally {
+    fn plus(self, other: Tally) -> Tally {
+        Tally { truncated: self.truncated + other.truncated, dropped: self.dropped + other.dropped }
+    }
 }
 
 /// Input that cannot be told into messages any more: where the next one begins is unknown, or the bounds say to stop.
@@ -96,19 +121,25 @@ pub enum FramingError {
         /// The count up to the first byte that is wrong, escaped to printable ASCII.
         excerpt: String,
     },
-    /// Where a length of four bytes must stand, there is one beyond every bound that can be configured.
-    #[error("bad length {len}")]
+    /// A length of four bytes that no message has, whatever the bounds: the link speaks another protocol.
+    #[error("bad length {len}, where no message is longer than {} bytes", crate::limits::MAX_MESSAGE_MAX)]
     BadLength {
-        /// What was read, in bytes.
-        len: usize,
+        /// The length, in bytes.
+        len: u32,
     },
     /// A message exceeds `max_message` and the bounds say [`Oversize::Close`].
     #[error("a message of {len} bytes or more, where {max} are allowed")]
     Oversize {
-        /// Its length in bytes as far as it is certain: all of it if it was counted, one too many otherwise.
+        /// Its length in bytes as far as it is certain: all of it if it was counted, one too many if it is a line.
         len: usize,
         /// Longest message that is allowed, in bytes.
         max: usize,
+    },
+    /// A datagram did not fit into what it was received in, and the bounds say [`Oversize::Close`].
+    #[error("a datagram was cut off after {received} bytes")]
+    Cut {
+        /// What came of it, in bytes; at most `max_message` of them belong to the message that was cut.
+        received: usize,
     },
 }
 
@@ -118,21 +149,22 @@ impl FramingError {
         match self {
             FramingError::BadCount { .. } => "bad_count",
             FramingError::BadLength { .. } => "bad_length",
-            FramingError::Oversize { .. } => "oversize",
+            FramingError::Oversize { .. } | FramingError::Cut { .. } => "oversize",
         }
     }
 }
 
-/// Finds the messages in what one link receives.
+/// Finds the messages in what one link receives: [`feed`](Framer::feed) and [`finish`](Framer::finish) for a connection,
+/// [`feed_datagram`](Framer::feed_datagram) for a datagram socket; never both.
 ///
 /// It holds at most one unfinished message, copied out of the receive buffers, and of that never more than `max_message` bytes
-/// and its delimiter, whatever comes.
+/// and its delimiter or length, whatever comes.
 #[derive(Debug)]
 pub struct Framer {
     framing: SourceFraming,
     bounds: Bounds,
     format: Format,
-    /// Oversized messages of datagrams that are over.
+    /// Of formats that are no longer.
     earlier: Tally,
     /// The mistake after which nothing can be read any more.
     spent: Option<FramingError>,
@@ -140,31 +172,22 @@ pub struct Framer {
 
 #[derive(Debug)]
 enum Format {
-    /// Nothing came yet that could tell.
+    /// Told by the first byte, which has not come.
     Undecided,
-    Line(Delimited<Lf>),
-    Nul(Delimited<Nul>),
-    Octet(Counted<Digits>),
-    U32(Counted<BigEndian>),
-    Datagram(datagram::Whole),
+    Delimited(DelimitedFramer),
+    Counted(CountedFramer),
+    Datagram(DatagramFramer),
 }
 
 impl Format {
-    fn new(framing: SourceFraming, bounds: Bounds) -> Format {
+    fn new(framing: Framing, bounds: Bounds) -> Format {
         match framing {
-            SourceFraming::Auto => Format::Undecided,
-            SourceFraming::Always(Framing::Line) => Format::Line(Delimited::new(bounds)),
-            SourceFraming::Always(Framing::Nul) => Format::Nul(Delimited::new(bounds)),
-            SourceFraming::Always(Framing::Octet) => Format::Octet(Counted::new(bounds)),
-            SourceFraming::Always(Framing::U32) => Format::U32(Counted::new(bounds)),
-            SourceFraming::Always(Framing::Datagram) => Format::Datagram(datagram::Whole::new(bounds)),
+            Framing::Line => Format::Delimited(DelimitedFramer::new(&line::LINE, bounds)),
+            Framing::Nul => Format::Delimited(DelimitedFramer::new(&nul::NUL_TERMINATED, bounds)),
+            Framing::Octet => Format::Counted(CountedFramer::new(Header::Octet, bounds)),
+            Framing::U32 => Format::Counted(CountedFramer::new(Header::U32, bounds)),
+            Framing::Datagram => Format::Datagram(DatagramFramer::new(bounds)),
         }
-    }
-
-    /// By the first byte of a connection (RFC 6587 section 3.4; no syslog message begins with a digit).
-    fn told_by(first: u8, bounds: Bounds) -> Format {
-        let framing = if first.is_ascii_digit() { Framing::Octet } else { Framing::Line };
-        Format::new(framing.into(), bounds)
     }
 }
 
@@ -173,117 +196,120 @@ impl Framer {
     pub fn new(framing: impl Into<SourceFraming>, bounds: Bounds) -> Framer {
         debug_assert!(bounds.max_message >= 1, "a message has at least one byte");
         let framing = framing.into();
-        Framer {
-            framing,
-            bounds,
-            format: Format::new(framing, bounds),
-            earlier: Tally::default(),
-            spent: None,
-        }
+        let format = match framing {
+            SourceFraming::Auto => Format::Undecided,
+            SourceFraming::Always(framing) => Format::new(framing, bounds),
+        };
+        Framer { framing, bounds, format, earlier: Tally::default(), spent: None }
     }
 
-    /// Takes the next bytes of a stream and appends what became whole to `runs`: at most one run.
+    /// Takes the next bytes of the connection and appends what became whole to `runs`: at most one run.
     ///
     /// The run shares `input` where that is canonical already, and owns its bytes where it is not. After an error the
     /// messages before the mistake are in `runs`, the link must be closed, and every further call repeats the error.
+    /// [`Framing::Datagram`] has no meaning on a connection; the configuration refuses it there.
     pub fn feed(&mut self, input: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
         if let Some(mistake) = &self.spent {
             return Err(mistake.clone());
         }
-        if let (Format::Undecided, Some(first)) = (&self.format, input.first()) {
-            self.format = Format::told_by(*first, self.bounds);
-        }
+        self.decide(&input);
         let fed = match &mut self.format {
             Format::Undecided => Ok(()),
-            Format::Line(line) => line.feed(input, runs),
-            Format::Nul(nul) => nul.feed(input, runs),
-            Format::Octet(octet) => octet.feed(input, runs),
-            Format::U32(u32) => u32.feed(input, runs),
-            // The configuration lets no stream pass for that.
-            Format::Datagram(datagram) => datagram.feed(input, false, runs),
+            Format::Delimited(delimited) => delimited.feed(input, runs),
+            Format::Counted(counted) => counted.feed(input, runs),
+            Format::Datagram(datagram) => {
+                debug_assert!(false, "a connection has no datagrams");
+                datagram.feed(input, false, runs)
+            }
         };
         self.spent = fed.as_ref().err().cloned();
         fed
     }
 
-    /// Takes one datagram, all of which is messages, and appends them to `runs`: at most two runs. Whether something torn was left.
-    ///
-    /// `cut` says that it was longer than what there is of it: then its last message is too long, or torn. After an error
-    /// the messages before the mistake are in `runs`, and the next datagram is read as if nothing had been.
-    pub fn feed_datagram(
-        &mut self,
-        datagram: Bytes,
-        cut: bool,
-        runs: &mut Vec<Run>,
-    ) -> Result<bool, FramingError> {
-        if let Format::Datagram(whole) = &mut self.format {
-            return whole.feed(datagram, cut, runs).map(|()| false);
-        }
-        let fed = self.feed(datagram, runs).map(|()| self.finish_datagram(cut, runs));
-        self.earlier = self.take_tally();
-        self.format = Format::new(self.framing, self.bounds);
-        self.spent = None;
-        fed
-    }
-
-    /// The end of a datagram is that of its last message, unless the kernel cut that off.
-    fn finish_datagram(&mut self, cut: bool, runs: &mut Vec<Run>) -> bool {
-        if cut { !self.is_at_boundary() } else { self.finish(runs) }
-    }
-
-    /// The sender's FIN. A last message without its delimiter is one. Returns whether something torn was left: a counted one that is
-    /// not whole. After an error there is neither.
+    /// The sender's FIN. A last line without LF is a message, and so is a last one without NUL. Returns whether something torn
+    /// was left: a frame that is not as long as its count or length says. After an error there is neither.
     pub fn finish(&mut self, runs: &mut Vec<Run>) -> bool {
         if self.spent.is_some() {
             return false;
         }
         match &mut self.format {
             Format::Undecided | Format::Datagram(_) => false,
-            Format::Line(line) => line.finish(runs),
-            Format::Nul(nul) => nul.finish(runs),
-            Format::Octet(octet) => octet.finish(),
-            Format::U32(u32) => u32.finish(),
+            Format::Delimited(delimited) => {
+                delimited.finish(runs);
+                false
+            }
+            Format::Counted(counted) => counted.finish(),
         }
+    }
+
+    /// Takes one datagram, which is all of its input: appends its messages to `runs`, at most two runs, and begins anew for the
+    /// next. Returns whether something torn was left, as [`finish`](Framer::finish) does.
+    ///
+    /// `cut` says that the kernel cut its end off (MSG_TRUNC, recv(2)). Its last message is too long then, however little of it
+    /// came, and is truncated or dropped, or is an error, as the bounds say; with counts and lengths it is torn, for where it
+    /// would have ended is unknown. After an error the messages before the mistake are in `runs`, and the rest of this datagram
+    /// is lost; the next one is read as if nothing had been.
+    pub fn feed_datagram(
+        &mut self,
+        datagram: Bytes,
+        cut: bool,
+        runs: &mut Vec<Run>,
+    ) -> Result<bool, FramingError> {
+        debug_assert!(self.is_at_boundary() && self.spent.is_none(), "a datagram socket is no connection");
+        self.decide(&datagram);
+        let torn = match &mut self.format {
+            Format::Undecided => Ok(cut),
+            Format::Delimited(delimited) => delimited.feed_datagram(datagram, cut, runs).map(|()| false),
+            Format::Counted(counted) => counted.feed_datagram(datagram, cut, runs),
+            Format::Datagram(one) => one.feed(datagram, cut, runs).map(|()| false),
+        };
+        self.begin_anew(torn.is_err());
+        torn
+    }
+
+    /// The first byte decides, where that is left to it.
+    fn decide(&mut self, input: &[u8]) {
+        if let (Format::Undecided, Some(&first)) = (&self.format, input.first()) {
+            self.format = Format::new(auto::framing_of(first), self.bounds);
+        }
+    }
+
+    /// As at the beginning of a link, but for the tally. A format that read its input to the end is there already.
+    fn begin_anew(&mut self, after_mistake: bool) {
+        if after_mistake || self.framing == SourceFraming::Auto {
+            let earlier = self.take_tally();
+            *self = Framer { earlier, ..Framer::new(self.framing, self.bounds) };
+        }
+        debug_assert!(self.is_at_boundary());
     }
 
     /// Whether nothing of an unfinished message is held or being skipped. At a seal, anything else is torn.
     pub fn is_at_boundary(&self) -> bool {
         match &self.format {
             Format::Undecided | Format::Datagram(_) => true,
-            Format::Line(line) => line.is_at_boundary(),
-            Format::Nul(nul) => nul.is_at_boundary(),
-            Format::Octet(octet) => octet.is_at_boundary(),
-            Format::U32(u32) => u32.is_at_boundary(),
+            Format::Delimited(delimited) => delimited.is_at_boundary(),
+            Format::Counted(counted) => counted.is_at_boundary(),
         }
     }
 
     /// Oversized messages that ended since the last call.
     pub fn take_tally(&mut self) -> Tally {
-        let now = self.tally().map(std::mem::take).unwrap_or_default();
-        let earlier = std::mem::take(&mut self.earlier);
-        Tally { truncated: earlier.truncated + now.truncated, dropped: earlier.dropped + now.dropped }
-    }
-
-    fn tally(&mut self) -> Option<&mut Tally> {
-        match &mut self.format {
-            Format::Undecided => None,
-            Format::Line(line) => Some(&mut line.tally),
-            Format::Nul(nul) => Some(&mut nul.tally),
-            Format::Octet(octet) => Some(&mut octet.tally),
-            Format::U32(u32) => Some(&mut u32.tally),
-            Format::Datagram(datagram) => Some(&mut datagram.tally),
-        }
+        let now = match &mut self.format {
+            Format::Undecided => Tally::default(),
+            Format::Delimited(delimited) => mem::take(&mut delimited.tally),
+            Format::Counted(counted) => mem::take(&mut counted.tally),
+            Format::Datagram(datagram) => mem::take(&mut datagram.tally),
+        };
+        mem::take(&mut self.earlier).plus(now)
     }
 
     /// Bytes allocated for the unfinished message.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn held_capacity(&self) -> usize {
         match &self.format {
             Format::Undecided | Format::Datagram(_) => 0,
-            Format::Line(line) => line.carry.capacity(),
-            Format::Nul(nul) => nul.carry.capacity(),
-            Format::Octet(octet) => octet.carry.capacity(),
-            Format::U32(u32) => u32.carry.capacity(),
+            Format::Delimited(delimited) => delimited.carry.capacity(),
+            Format::Counted(counted) => counted.carry.capacity(),
         }
     }
 }

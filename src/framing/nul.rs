@@ -1,20 +1,12 @@
-//! Messages that end with NUL, as Python's `SysLogHandler` sends them over TCP. Every other byte is content.
+//! NUL-terminated messages, as GELF over TCP and glibc's syslog(3) over a stream socket send them.
 //!
-//! Lives here: that rule. Never here: the framer (`delimited`).
+//! Empty ones are skipped. Any other byte, CR and LF too, is content.
+//!
+//! Lives here: what ends such a message. Never here: how it is found.
 
-use super::delimited::Ending;
+use super::NUL;
+use super::delimited::Delimiter;
 use crate::message::Framing;
 
-/// NUL.
-#[derive(Debug)]
-pub(super) struct Nul;
-
-impl Ending for Nul {
-    const BYTE: u8 = 0;
-    const FRAMING: Framing = Framing::Nul;
-    const BEFORE: Option<u8> = None;
-
-    fn trim(message: &[u8]) -> &[u8] {
-        message
-    }
-}
+/// What ends a NUL-terminated message.
+pub(super) static NUL_TERMINATED: Delimiter = Delimiter { framing: Framing::Nul, end: NUL, lead: None };

@@ -3,77 +3,89 @@
 use bytes::Bytes;
 
 use super::counted::Header;
-use super::line::trim_cr;
-use super::octet::Digits;
-use super::u32::BigEndian;
-use super::wire::{frames, payloads};
+use super::line::LINE;
+use super::wire::{frames, payloads, slices};
 use super::{CR, LF, NUL};
 use crate::message::{Framing, Run};
 
 /// The same messages, framed as `to`. Copies nothing if they are framed so already, else encodes them into one buffer.
 ///
-/// One message stays one message. Some payloads hold what cannot travel (RFC 6587 section 3.4.2):
-/// - in a line, an LF at its end, or CRLF, becomes the line's own; so do CRs at its end, which would be read as part of CRLF; any
-///   other LF is sent as a space;
-/// - among NUL-terminated messages, a NUL at its end becomes the message's own, and any other is sent as a space;
-/// - if nothing is left, a single space is sent, since an empty message is none.
+/// One message stays one message. What cannot travel is made to (RFC 6587 section 3.4.2): in a line
+/// - an LF at its end, or CRLF, becomes the line's own; so do CRs at its end, which would be read as part of CRLF;
+/// - any other LF is sent as a space;
+/// - if nothing is left, a single space is sent, since an empty line is no message.
 ///
-/// To [`Framing::Datagram`] messages are not reframed: each leaves in a datagram of its own, as a part of its run
-/// ([`frames`](super::frames), [`slices`](super::slices)). Asked for it, the run stays as it is.
+/// In a NUL-terminated message each NUL is sent as a space. All other framings take any payload.
+///
+/// A datagram holds one message. A run of one becomes it, without a copy unless the payload spans head and body. A run of
+/// several is left as it is: who sends a datagram a message takes them out of any run with [`frames`] and [`slices`].
 pub fn reframe(run: Run, to: Framing) -> Run {
     if run.framing == to {
         return run;
     }
     let body = match to {
-        Framing::Line => delimited(&run, LF, push_line),
-        Framing::Nul => delimited(&run, NUL, push_nul),
-        Framing::Octet => counted::<Digits>(&run),
-        Framing::U32 => counted::<BigEndian>(&run),
-        Framing::Datagram => return run,
+        Framing::Line => delimited(&run, push_line),
+        Framing::Nul => delimited(&run, push_nul_terminated),
+        Framing::Octet => counted(&run, Header::Octet),
+        Framing::U32 => counted(&run, Header::U32),
+        Framing::Datagram if run.messages > 1 => return run,
+        Framing::Datagram => payload_of_one(&run),
     };
     Run { head: Bytes::new(), body, messages: run.messages, framing: to }
 }
 
-fn counted<H: Header>(run: &Run) -> Bytes {
-    let size = frames(run).map(|frame| H::len_of(frame.payload.len()) + frame.payload.len()).sum();
+fn payload_of_one(run: &Run) -> Bytes {
+    let payload = frames(run).next().map_or(0..0, |frame| frame.payload);
+    match slices(run, payload) {
+        (head, body) if head.is_empty() => body,
+        (head, body) if body.is_empty() => head,
+        (head, body) => [head, body].concat().into(),
+    }
+}
+
+fn counted(run: &Run, header: Header) -> Bytes {
+    let size = frames(run).map(|frame| header.size(frame.payload.len()) + frame.payload.len()).sum();
     let mut out = Vec::with_capacity(size);
     for payload in payloads(run) {
-        H::write(payload.len(), &mut out);
+        header.write(payload.len(), &mut out);
         out.extend_from_slice(&payload);
     }
     debug_assert_eq!(out.len(), size);
     out.into()
 }
 
-fn delimited(run: &Run, delimiter: u8, push: fn(&[u8], &mut Vec<u8>)) -> Bytes {
+fn delimited(run: &Run, push: impl Fn(&[u8], &mut Vec<u8>)) -> Bytes {
     // At most that: a payload has at least one byte, and what is stripped from it only makes room.
     let size = frames(run).map(|frame| frame.payload.len() + 1).sum();
     let mut out = Vec::with_capacity(size);
     for payload in payloads(run) {
         push(&payload, &mut out);
-        out.push(delimiter);
     }
     debug_assert!(out.len() <= size);
     out.into()
 }
 
 fn push_line(payload: &[u8], out: &mut Vec<u8>) {
-    push_without(LF, trim_cr(payload.strip_suffix(&[LF]).unwrap_or(payload)), out);
-    debug_assert_ne!(out.last(), Some(&CR));
-}
-
-fn push_nul(payload: &[u8], out: &mut Vec<u8>) {
-    push_without(NUL, payload.strip_suffix(&[NUL]).unwrap_or(payload), out);
-}
-
-/// At least one byte, in which `delimiter` is a space.
-fn push_without(delimiter: u8, content: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    match content {
+    match LINE.trim(payload.strip_suffix(&[LF]).unwrap_or(payload)) {
         [] => out.push(b' '),
-        content => out.extend_from_slice(content),
+        line => out.extend_from_slice(line),
     }
-    for byte in &mut out[start..] {
-        *byte = if *byte == delimiter { b' ' } else { *byte };
+    blank(&mut out[start..], LF);
+    out.push(LF);
+    debug_assert_ne!(out[out.len() - 2], CR);
+}
+
+fn push_nul_terminated(payload: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(payload);
+    blank(&mut out[start..], NUL);
+    out.push(NUL);
+}
+
+/// Makes every such byte a space.
+fn blank(bytes: &mut [u8], unwanted: u8) {
+    for byte in bytes {
+        *byte = if *byte == unwanted { b' ' } else { *byte };
     }
 }

@@ -9,8 +9,6 @@ use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::counted::Header;
-use super::octet::Digits;
-use super::u32::BigEndian;
 use super::{LF, NUL};
 use crate::message::{Framing, Run};
 
@@ -29,89 +27,95 @@ pub fn whole_prefix(run: &Run, bytes: usize) -> Whole {
         return Whole { bytes: run.wire_len(), messages: run.messages };
     }
     match run.framing {
-        Framing::Line => whole_delimited(run, bytes, LF),
-        Framing::Nul => whole_delimited(run, bytes, NUL),
-        Framing::Octet | Framing::U32 => whole_frames(run, bytes),
+        Framing::Line => whole_delimited(run, LF, bytes),
+        Framing::Nul => whole_delimited(run, NUL, bytes),
+        Framing::Octet | Framing::U32 => whole_counted(run, bytes),
         Framing::Datagram => Whole::default(),
     }
 }
 
-fn whole_delimited(run: &Run, bytes: usize, delimiter: u8) -> Whole {
+fn whole_delimited(run: &Run, end: u8, bytes: usize) -> Whole {
     let within = &run.body[..bytes.saturating_sub(run.head.len())];
-    let Some(last) = memrchr(delimiter, within) else { return Whole::default() };
-    Whole { bytes: run.head.len() + last + 1, messages: memchr_iter(delimiter, within).count() as u32 }
+    let Some(last) = memrchr(end, within) else { return Whole::default() };
+    Whole { bytes: run.head.len() + last + 1, messages: memchr_iter(end, within).count() as u32 }
 }
 
-fn whole_frames(run: &Run, bytes: usize) -> Whole {
+fn whole_counted(run: &Run, bytes: usize) -> Whole {
     let within = frames(run).take_while(|frame| frame.wire.end <= bytes);
     within
         .fold(Whole::default(), |whole, frame| Whole { bytes: frame.wire.end, messages: whole.messages + 1 })
 }
 
-/// Each message of the run without its delimiter or count, in order. The one that spans head and body is copied.
+/// Each message of the run without its delimiter, count or length, in order. The one that spans head and body is copied.
 pub fn payloads(run: &Run) -> impl Iterator<Item = Cow<'_, [u8]>> {
     frames(run).map(|frame| payload(run, frame.payload))
 }
 
 fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
-    let head = run.head.len();
-    if at.start >= head {
-        return Cow::Borrowed(&run.body[at.start - head..at.end - head]);
+    let (in_head, in_body) = parts(run, at);
+    match (in_head.is_empty(), in_body.is_empty()) {
+        (true, _) => Cow::Borrowed(&run.body[in_body]),
+        (false, true) => Cow::Borrowed(&run.head[in_head]),
+        (false, false) => Cow::Owned([&run.head[in_head], &run.body[in_body]].concat()),
     }
-    let in_head = &run.head[at.start..at.end.min(head)];
-    Cow::Owned([in_head, &run.body[..at.end.saturating_sub(head)]].concat())
 }
 
-/// The bytes of a run from `range.start` to before `range.end`, in wire bytes from its beginning: those in its head, and those in
-/// its body. Either may be empty; nothing is copied.
+/// The two pieces of a run that make up these wire bytes, of its head and of its body, in this order; either may be empty.
+/// They share the run's bytes and keep them alive; nothing is copied. Panics if the range goes beyond the run.
 pub fn slices(run: &Run, range: Range<usize>) -> (Bytes, Bytes) {
+    let (in_head, in_body) = parts(run, range);
+    (run.head.slice(in_head), run.body.slice(in_body))
+}
+
+/// Which bytes of the head and which of the body these wire bytes are.
+fn parts(run: &Run, range: Range<usize>) -> (Range<usize>, Range<usize>) {
     let head = run.head.len();
-    let in_head = run.head.slice(range.start.min(head)..range.end.min(head));
-    let in_body = run.body.slice(range.start.max(head) - head..range.end.max(head) - head);
+    let in_head = range.start.min(head)..range.end.min(head);
+    let in_body = range.start.saturating_sub(head)..range.end.saturating_sub(head);
     (in_head, in_body)
 }
 
-/// Where one message is, in wire bytes from the run's beginning.
+/// Where one message is, in wire bytes from the run's beginning: its head first, then its body.
 ///
-/// Invariant: wire.start ≤ payload.start ≤ payload.end ≤ wire.end, the last not in the head.
+/// Invariant: wire.start ≤ payload.start < payload.end ≤ wire.end, and the last byte on the wire is in the body. One frame
+/// begins where the one before it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// All of it, with its delimiter or count.
+    /// All of it, with its delimiter, count or length.
     pub wire: Range<usize>,
-    /// What it says.
+    /// Its payload alone; never empty.
     pub payload: Range<usize>,
 }
 
-/// Where each message of the run is, in order.
+/// Where each message of the run is, in order. [`slices`] gives the bytes without copying them.
 pub fn frames(run: &Run) -> impl Iterator<Item = Frame> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let frame = match run.framing {
-            Framing::Line => delimited_at(run, at, LF),
-            Framing::Nul => delimited_at(run, at, NUL),
-            Framing::Octet => counted_at::<Digits>(run, at),
-            Framing::U32 => counted_at::<BigEndian>(run, at),
+            Framing::Line => delimited_at(run, LF, at),
+            Framing::Nul => delimited_at(run, NUL, at),
+            Framing::Octet => counted_at(run, Header::Octet, at),
+            Framing::U32 => counted_at(run, Header::U32, at),
             Framing::Datagram => datagram_at(run, at),
         }?;
-        debug_assert!(
-            at < frame.wire.end && frame.wire.end > run.head.len() && frame.wire.end <= run.wire_len()
-        );
-        at = frame.wire.end;
+        let Range { start, end } = frame.wire;
+        debug_assert!(start == at && at < end && end > run.head.len() && end <= run.wire_len());
+        at = end;
         Some(frame)
     })
 }
 
-fn delimited_at(run: &Run, at: usize, delimiter: u8) -> Option<Frame> {
-    // The head holds none: that would be a message which ended in an earlier receive.
+fn delimited_at(run: &Run, end: u8, at: usize) -> Option<Frame> {
+    // The head holds no delimiter: that would be a message which ended in an earlier receive.
     let from = at.saturating_sub(run.head.len());
-    let end = run.head.len() + from + memchr(delimiter, &run.body[from..])?;
+    let end = run.head.len() + from + memchr(end, &run.body[from..])?;
     Some(Frame { wire: at..end + 1, payload: at..end })
 }
 
-fn counted_at<H: Header>(run: &Run, at: usize) -> Option<Frame> {
+fn counted_at(run: &Run, header: Header, at: usize) -> Option<Frame> {
     let count = match at.checked_sub(run.head.len()) {
-        Some(from) => H::read(run.body[from..].iter().copied()),
-        None => H::read(run.head[at..].iter().chain(&run.body).copied()),
+        Some(from) => header.read(run.body[from..].iter().copied()),
+        None => header.read(run.head[at..].iter().chain(&run.body).copied()),
     };
     debug_assert!(count.is_ok(), "a run is canonical");
     let count = count.ok()??;
@@ -120,6 +124,6 @@ fn counted_at<H: Header>(run: &Run, at: usize) -> Option<Frame> {
 }
 
 fn datagram_at(run: &Run, at: usize) -> Option<Frame> {
-    let all = 0..run.wire_len();
-    (at == 0 && !all.is_empty()).then(|| Frame { wire: all.clone(), payload: all })
+    let rest = at..run.wire_len();
+    (!rest.is_empty()).then(|| Frame { wire: rest.clone(), payload: rest })
 }

@@ -71,6 +71,8 @@ impl Relay {
         let bell = world.borrow_mut().add_bell(Arc::clone(control));
         let inlets = self.sources.iter().enumerate().map(|(index, source)| {
             let entrance = world.borrow_mut().add_entrance(index, medium_of(&source.plan.listen));
+            let per_client = source.plan.max_connections_per_client.unwrap_or(usize::MAX);
+            world.borrow_mut().seats.push(source.plan.max_connections.min(per_client));
             Inlet {
                 plan: source.plan.clone(),
                 seats: Arc::clone(&source.seats),
@@ -128,7 +130,9 @@ fn outlet(index: usize, sink: &Sink, world: &Rc<RefCell<World>>) -> Outlet<SimSo
     let endpoint = |number: usize| {
         let name = format!("endpoint-{}", 100 * (index + 1) + number);
         let address = address(name.clone());
-        world.borrow_mut().add_endpoint(index, address.clone(), sink.framing.unwrap_or(Framing::Line));
+        let replaceable = count > 1 && matches!(sink.balance, Balance::Spread | Balance::Failover);
+        let framing = sink.framing.unwrap_or(Framing::Line);
+        world.borrow_mut().add_endpoint(index, address.clone(), framing, replaceable && number == 0);
         Endpoint { name, addresses: vec![address] }
     };
     Outlet::Remote((0..count).map(endpoint).collect())

@@ -22,7 +22,7 @@ pub type Id = usize;
 /// No world goes on for so long after its faults are over; what does hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nor for so many looks.
-const LOOKS: u64 = 400_000;
+const LOOKS: u64 = 200_000;
 /// What a receive queue holds, in bytes and in datagrams.
 const QUEUE: usize = 40_000;
 const DATAGRAMS: usize = 20;
@@ -114,8 +114,9 @@ pub struct Endpoint {
     pub sink: usize,
     pub address: Address,
     up: bool,
-    /// Nothing answers there, not even with a refusal.
+    /// Nothing answers there, not even with a refusal; for ever, or until everything that goes wrong has.
     silent: bool,
+    dead: bool,
     stalled_until: Duration,
     pub framing: Framing,
     /// What arrived, in order.
@@ -161,6 +162,9 @@ pub struct World {
     pub files: Vec<Vec<u8>>,
     trace: u64,
     looks: u64,
+    is_patient: bool,
+    /// How many connections each source takes at once.
+    pub seats: Vec<usize>,
 }
 
 impl World {
@@ -187,6 +191,8 @@ impl World {
             files: Vec::new(),
             trace: seed,
             looks: 0,
+            is_patient: false,
+            seats: Vec::new(),
         }
     }
 
@@ -238,14 +244,17 @@ impl World {
         self.add(Sock::File { written: Vec::new() })
     }
 
-    pub fn add_endpoint(&mut self, sink: usize, address: Address, framing: Framing) {
+    /// One that others can stand in for may be dead for ever.
+    pub fn add_endpoint(&mut self, sink: usize, address: Address, framing: Framing, may_die: bool) {
         let endpoint = self.endpoints.len();
-        let (begins_down, silent) = (self.one_in(6), self.one_in(20));
+        let (begins_down, dead) = (self.one_in(6), may_die && self.one_in(4));
+        let silent = dead || self.one_in(20);
         self.endpoints.push(Endpoint {
             sink,
             address,
             up: !begins_down,
             silent,
+            dead,
             stalled_until: Duration::ZERO,
             framing,
             arrived: Vec::new(),
@@ -290,8 +299,14 @@ impl World {
     /// The drain's moment, and sometimes its deadline; from some time after on nothing goes wrong any more.
     pub fn plan_the_end(&mut self) {
         let drain = self.rng.u64(..60_000);
-        self.at(drain, Happening::Drain);
-        if self.one_in(4) {
+        self.is_patient = self.one_in(4);
+        if self.is_patient {
+            // Long after everything is well again: by then all must have been taken in without a drain.
+            self.at(20_000_000, Happening::Drain);
+        } else {
+            self.at(drain, Happening::Drain);
+        }
+        if !self.is_patient && self.one_in(4) {
             let wait = self.rng.u64(..40_000);
             self.at(drain + wait, Happening::Expire);
         }
@@ -378,17 +393,33 @@ impl World {
             Happening::Break(connection, how) => self.break_connection(connection, how),
             Happening::Down(endpoint) => self.go_down(endpoint),
             Happening::Up(endpoint) => {
-                (self.endpoints[endpoint].up, self.endpoints[endpoint].silent) = (true, false);
+                let endpoint = &mut self.endpoints[endpoint];
+                (endpoint.up, endpoint.silent) = (true, endpoint.dead);
             }
             Happening::Stall(endpoint, micros) => {
                 self.endpoints[endpoint].stalled_until = self.now + Duration::from_micros(micros);
             }
-            Happening::Drain => self.ask(Phase::Drain),
+            Happening::Drain => {
+                if self.is_patient {
+                    self.check_that_all_was_read();
+                }
+                self.ask(Phase::Drain);
+            }
             Happening::Expire => {
                 self.expired = true;
                 self.ask(Phase::Expire);
             }
             Happening::Descriptors(there) => self.no_descriptors = !there,
+        }
+    }
+
+    /// Of senders that wait for nothing but the relay.
+    fn check_that_all_was_read(&self) {
+        for sender in &self.senders {
+            let rivals = self.senders.iter().filter(|other| other.source == sender.source).count();
+            if !sender.reset && rivals <= self.seats[sender.source] {
+                assert_eq!(sender.read, sender.taken.len(), "a sender is never read from again");
+            }
         }
     }
 
@@ -507,6 +538,9 @@ impl World {
     }
 
     fn arrive(&mut self, id: Id, endpoint: usize, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
         let framing = self.endpoints[endpoint].framing;
         let Sock::Out(out) = &mut self.sockets[id] else { return };
         let framer = out.framer.get_or_insert_with(|| {
@@ -527,7 +561,8 @@ impl World {
         let Sock::Out(out) = &mut self.sockets[id] else { return };
         let Some(endpoint) = out.endpoint.filter(|_| out.broken.is_none()) else { return };
         self.breaks += 1;
-        if how == 0 {
+        // A datagram socket's peer has no FIN.
+        if how == 0 && !self.endpoints[endpoint].address.medium().is_datagrams() {
             out.finished = true;
             return;
         }
