@@ -5,6 +5,8 @@
 mod bring_up;
 mod coordinator;
 mod decision;
+#[cfg(test)]
+mod messages;
 mod opening;
 mod placement;
 mod report;

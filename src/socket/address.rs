@@ -45,7 +45,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "raise the limit of open files (`ulimit -n`, or LimitNOFILE= in the unit)"
         }
         io::ErrorKind::AddrInUse => {
-            "stop the program that has the port (`ss -ltnp` names it), or choose another port with --from"
+            "stop the program that has the port (`ss -ltunp` names it), or choose another port with --from"
         }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit), or choose a higher port"
@@ -218,7 +218,7 @@ mod tests {
         let address = local(&ours[0]);
         assert!(ours.iter().all(|listener| local(listener) == address));
         let text = listen(address, 2, None).unwrap_err().to_string();
-        assert!(text.contains(&address.to_string()) && text.contains("ss -ltnp"), "{text}");
+        assert!(text.contains(&address.to_string()) && text.contains("ss -ltunp"), "{text}");
     }
 
     #[test]

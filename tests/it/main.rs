@@ -34,6 +34,8 @@ mod garbage;
 mod idle;
 /// A sink that is killed and comes back.
 mod killed;
+/// Receivers on unix sockets and over UDP that fail.
+mod local_faults;
 /// Standard output and files.
 mod local_sinks;
 /// Who may come, how many, for how long; no room.

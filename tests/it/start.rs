@@ -75,7 +75,7 @@ fn a_mistake_in_usage_is_named() {
 fn assert_taken(address: SocketAddr) {
     assert_cannot_start(
         Order::between(&[&format!("tcp://{address}")], NOWHERE),
-        &[&address.to_string(), "ss -ltnp"],
+        &[&address.to_string(), "ss -ltunp"],
     );
 }
 
