@@ -271,8 +271,9 @@ impl<K: Kernel> RemoteSink<K> {
             }
             spare => self.spare = spare,
         }
-        let State::Connecting(Attempt { endpoint, socket, .. }) = &self.state else { return };
-        let (endpoint, socket) = (*endpoint, socket.clone());
+        let State::Connecting(attempt) = &self.state else { return };
+        debug_assert_eq!(attempt.token, token, "a link has two attempts at most");
+        let (endpoint, socket) = (attempt.endpoint, attempt.socket.clone());
         if self.after_ending != AfterEnding::ConnectAgain {
             return self.finish(None);
         }
