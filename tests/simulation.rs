@@ -1,7 +1,7 @@
 //! The reactor's own code under a seeded scheduler in virtual time: its kernel, its peers and its coordinator are made up.
 //!
 //! A failing seed is printed; `SLACKWATER_SIM_SEED` replays it exactly, `SLACKWATER_SIM_SEEDS` says how many are run. Lives here:
-//! one run, and many. Never here: what the kernel does (`simulation/kernel.rs`), what peers do (`simulation/world.rs`), what is right
+//! one run, and many. Never here: what the kernel does (`simulation/kernel.rs`), what peers do (`simulation/world/`), what is right
 //! (`simulation/verdict.rs`).
 
 #![expect(clippy::print_stdout, reason = "how many seeds were run is for the reader")]
@@ -12,7 +12,7 @@ mod kernel;
 mod plan;
 #[path = "simulation/verdict.rs"]
 mod verdict;
-#[path = "simulation/world.rs"]
+#[path = "simulation/world/mod.rs"]
 mod world;
 
 use std::cell::RefCell;
