@@ -70,6 +70,7 @@ impl FromStr for Target {
             Some(("udp", rest)) => Unresolved::Udp(host_and_port(rest.strip_prefix("//").ok_or(FORMS)?)?),
             Some(("unix", rest)) if !rest.is_empty() => Unresolved::Unix(path(rest)),
             Some(("unixgram", rest)) if !rest.is_empty() => Unresolved::Unixgram(path(rest)),
+            _ if address.contains('/') => return Err(FORMS.to_owned()),
             _ => Unresolved::Tcp(host_and_port(address)?),
         };
         Ok(Self { unresolved, framing })
