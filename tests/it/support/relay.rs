@@ -1,6 +1,7 @@
 //! The built `slackwater run` as a child process.
 //!
-//! Lives here: start, signals, log, end. Never here: what is sent through it.
+//! Lives here: start, signals, log, end, and the bound on its memory, which holds in every test. Never here: what is sent
+//! through it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,6 +20,7 @@ use serde_json::Value;
 use slackwater::load::Place;
 
 use super::HANG;
+use super::memory::{bound_kib, peak_kib};
 
 /// A relay that is told what to do, and not yet started.
 pub struct Order {
@@ -33,6 +35,8 @@ pub struct Relay {
     reader: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
     ended: Option<ExitStatus>,
+    /// What it may take, if it is one that relays.
+    bound_kib: Option<u64>,
 }
 
 /// How a relay ended.
@@ -93,7 +97,7 @@ impl Order {
     pub fn spawn_logging_to(mut self, stderr: OwnedFd) -> Relay {
         let child =
             self.command.stdin(Stdio::null()).stderr(stderr).spawn().expect("the built program starts");
-        Relay { child, log: Arc::default(), reader: None, folder: self.folder, ended: None }
+        Relay::of(child, &self.command, self.folder, Arc::default(), None)
     }
 
     /// Starts it, without waiting for anything.
@@ -106,7 +110,7 @@ impl Order {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| filled.push(line));
             filled.close();
         });
-        Relay { child, log, reader: Some(reader), folder: self.folder, ended: None }
+        Relay::of(child, &self.command, self.folder, log, Some(reader))
     }
 
     /// Starts it and waits until it relays.
@@ -144,6 +148,16 @@ impl Log {
 }
 
 impl Relay {
+    fn of(
+        child: Child,
+        command: &Command,
+        folder: tempfile::TempDir,
+        log: Arc<Log>,
+        reader: Option<JoinHandle<()>>,
+    ) -> Relay {
+        Relay { child, log, reader, folder, ended: None, bound_kib: bound_kib(command) }
+    }
+
     /// Where it listens first.
     pub fn address(&self) -> SocketAddr {
         self.addresses()[0]
@@ -225,15 +239,15 @@ impl Relay {
         self.wait()
     }
 
-    /// Its end.
+    /// Its end; up to there it has kept to its memory.
     #[track_caller]
     pub fn wait(mut self) -> End {
-        super::eventually("the relay ends", || match self.child.try_wait().expect("a child") {
-            Some(status) => {
-                self.ended = Some(status);
-                true
-            }
-            None => false,
+        let mut peak = 0;
+        super::eventually("the relay ends", || {
+            // A peak stays once it was reached; one that has just ended has no memory to tell of.
+            peak = peak_kib(self.pid()).unwrap_or(0).max(peak);
+            self.ended = self.child.try_wait().expect("a child");
+            self.ended.is_some()
         });
         let status = self.ended.expect("it ended");
         if let Some(reader) = self.reader.take() {
@@ -242,6 +256,8 @@ impl Relay {
         let books = fs::read(self.folder.path().join("books.json")).unwrap_or_default();
         let books = serde_json::from_slice(&books).unwrap_or(Value::Null);
         let log = std::mem::take(&mut self.log.lines.lock().unwrap().0);
+        let bound = self.bound_kib.unwrap_or(u64::MAX);
+        assert!(peak <= bound, "{peak} KiB of memory, and may take {bound} KiB; books: {books}");
         End { status, books, log }
     }
 }
