@@ -3,7 +3,7 @@
 //! Lives here: defaults of the whole, and the rules that hold between one source or sink and another. Never here: how a URL is
 //! read.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::cores::{cores, cores_of};
@@ -178,7 +178,7 @@ fn assemble(
     drafts: Vec<(Word<'_>, Draft<'_>)>,
     placed: Vec<Placed<'_>>,
 ) -> Result<Plan, ConfigError> {
-    refuse_two_stdouts(&placed)?;
+    refuse_two_writers(&placed)?;
     let names: Vec<&str> = placed.iter().map(|(_, sink)| sink.name.as_str()).collect();
     let mut sources: Vec<Source> = Vec::new();
     for (word, Draft { mut source, settings }) in drafts {
@@ -250,15 +250,29 @@ fn one_stream() -> Mistake {
         .allowed("stdout is one stream, which one core writes")
 }
 
-fn refuse_two_stdouts(sinks: &[Placed<'_>]) -> Result<(), ConfigError> {
-    let mut to_stdout = sinks.iter().filter(|(_, sink)| sink.target == Target::Stdout).skip(1);
-    match to_stdout.next() {
-        None => Ok(()),
-        Some((place, _)) => {
-            let mistake =
-                Mistake::new("stdout twice").hint("two sinks would write into each other's messages");
-            Err(place.wrong(mistake))
+/// Two sinks that write to one stream would cut each other's messages.
+fn refuse_two_writers(sinks: &[Placed<'_>]) -> Result<(), ConfigError> {
+    let hint = "two sinks would write into each other's messages";
+    for (nth, (place, sink)) in sinks.iter().enumerate() {
+        let twice = match &sink.target {
+            Target::Stdout => "stdout twice",
+            Target::File(_) => "the same file twice",
+            Target::Tcp(_) | Target::Udp(_) | Target::Unix(_) | Target::Unixgram(_) => continue,
+        };
+        if sinks[..nth].iter().any(|(_, other)| is_same_stream(&other.target, &sink.target)) {
+            return Err(place.wrong(Mistake::new(twice).hint(hint)));
         }
+    }
+    Ok(())
+}
+
+fn is_same_stream(one: &Target, two: &Target) -> bool {
+    let written = |path: &Path| -> PathBuf {
+        path.components().filter(|part| !matches!(part, Component::CurDir)).collect()
+    };
+    match (one, two) {
+        (Target::File(one), Target::File(two)) => written(one) == written(two),
+        (one, two) => one == two,
     }
 }
 

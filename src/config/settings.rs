@@ -132,10 +132,12 @@ impl<'a> Settings<'a> {
 
 fn unknown(key: Word<'_>, known: Known<'_>) -> Mistake {
     let text = key.text();
-    let hint = match LATER.iter().find(|(later, _)| *later == text) {
-        Some((_, why)) => (*why).to_owned(),
-        None => did_you_mean(text, known.keys),
+    let misplaced = || {
+        let (_, place) = IN_FILE.iter().find(|(keys, _)| key.is_in_file() && keys.contains(&text))?;
+        Some(format!("it belongs {place}"))
     };
+    let later = || (text == "pull").then(|| "queues are not in this version".to_owned());
+    let hint = later().or_else(misplaced).unwrap_or_else(|| did_you_mean(text, known.keys));
     Mistake::new(format!("unknown {} `{text}`", noun(key))).hint(hint).allowed(format!(
         "{} takes: {}",
         known.owner,
@@ -143,8 +145,12 @@ fn unknown(key: Word<'_>, known: Known<'_>) -> Mistake {
     ))
 }
 
-/// Names that the design knows and this version does not.
-const LATER: [(&str, &str); 1] = [("pull", "queues are not in this version")];
+/// Keys of a file that only one kind of table has, and which.
+const IN_FILE: [(&[&str], &str); 3] = [
+    (&["cores", "drain_timeout", "max_in_flight", "ledger"], "before the first [[source]] and [[sink]]"),
+    (&["listen", "to", "max_message", "oversize", "overflow", "allow"], "below a [[source]]"),
+    (&["send", "confirm", "balance"], "below a [[sink]]"),
+];
 
 /// What a name is called where it stands.
 fn noun(key: Word<'_>) -> &'static str {

@@ -149,7 +149,17 @@ pub(super) fn block(text: &str) -> Result<IpNet, Mistake> {
     } else {
         "like 10.0.0.0/8 or ::1"
     };
-    text.parse().map_err(|_| Mistake::new(format!("not an address block: `{text}`")).hint(hint))
+    let block: IpNet =
+        text.parse().map_err(|_| Mistake::new(format!("not an address block: `{text}`")).hint(hint))?;
+    if block.trunc() != block {
+        let mistake = Mistake::new(format!("an address with the length of a block: `{text}`"));
+        return Err(mistake.hint(format!(
+            "`{}` for the block, `{}` for the one",
+            block.trunc(),
+            block.addr()
+        )));
+    }
+    Ok(block)
 }
 
 /// What happens to a message that is too long.
