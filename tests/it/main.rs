@@ -48,6 +48,8 @@ mod memory_bound;
 mod ordeals;
 /// From and to programs of others.
 mod peers;
+/// The commands of the README.
+mod readme;
 /// Which sink and which endpoint a message goes to.
 mod routing;
 /// A short drain against a long linger.

@@ -47,6 +47,12 @@ pub fn is_listened(at: SocketAddr) -> bool {
     table().lines().any(listens)
 }
 
+/// Whether anyone has a UDP socket at a local IPv4 address (proc_net_udp has the form of proc_net_tcp(5)).
+pub fn is_bound_for_datagrams(at: SocketAddr) -> bool {
+    let table = fs::read_to_string("/proc/net/udp").expect("the kernel's table of UDP sockets");
+    table.lines().any(|line| line.split_whitespace().nth(1) == Some(local(at).as_str()))
+}
+
 fn table() -> String {
     fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections")
 }
