@@ -3,12 +3,12 @@
 //! Lives here: faults of the receiving side, without and with TERM. Never here: faults of senders (`storm`, `torn`).
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use slackwater::load::{self, Report, SendPlan, SendReport, Sending, SinkHandle, Style, Tally};
 use slackwater::message::Framing;
 
+use crate::support::flow::{flow, wait_until_blocked};
 use crate::support::port::Reserved;
 use crate::support::relay::{End, Order, Relay};
 use crate::support::sender::{Sender, Series};
@@ -26,28 +26,11 @@ fn relay_to(address: SocketAddr, args: &[&str]) -> Relay {
     Order::tcp("", &format!("tcp://{address}")).args(args).start()
 }
 
-/// Four connections in full flow, with so many messages each.
-fn flow(relay: &Relay, messages: u64) -> Sending {
-    let plan = SendPlan {
-        connections: 4,
-        messages_per_connection: Some(messages),
-        size: 200,
-        ..SendPlan::new(relay.address())
-    };
-    load::start(plan).expect("a plan that can be sent")
-}
-
 /// Nothing was lost, and the books say so to the message.
 #[track_caller]
 fn assert_complete(end: &End, sent: &SendReport, report: &Report) {
     let (total, tally) = (sent.acked_messages(), report.tally);
-    assert_eq!(
-        (end.code(), end.book("received"), end.book("delivered")),
-        (0, total, total),
-        "{:#?}",
-        end.log
-    );
-    end.assert_balanced();
+    end.assert_all_delivered(total);
     assert_eq!((report.lost(sent), tally.distinct()), (0, total), "{tally:?}");
     assert_eq!((tally.holes, tally.misframed), (0, 0), "{tally:?}");
 }
@@ -97,18 +80,6 @@ fn a_sink_that_is_down_at_the_start_gets_everything_once_it_is_up() {
     let (end, report) = (relay.terminate(), sink.finish());
     assert_complete(&end, &sent, &report);
     assert!(report.tally.is_whole(), "{:?}", report.tally);
-}
-
-/// The flow has stopped: nothing was written for a fifth of a second, which on an open way is 100,000 messages.
-fn wait_until_blocked(sending: &Sending) {
-    let (mut written, mut since) = (u64::MAX, Instant::now());
-    eventually("the intake stops", || {
-        let now = sending.written_messages();
-        if now != written {
-            (written, since) = (now, Instant::now());
-        }
-        since.elapsed() > Duration::from_millis(200)
-    });
 }
 
 /// A sink stalls from the start: the intake stops within its bound, and goes on when the sink reads again.

@@ -46,17 +46,6 @@ fn plan(relay: &Relay, messages: u64) -> SendPlan {
     }
 }
 
-fn assert_delivered(relay: Relay, messages: u64) {
-    let end = relay.terminate();
-    assert_eq!(
-        (end.code(), end.book("received"), end.book("delivered")),
-        (0, messages, messages),
-        "{:#?}",
-        end.log
-    );
-    end.assert_balanced();
-}
-
 /// The messages of each sender in `report` are its last ones, without a hole, in order, once.
 fn assert_is_the_rest(report: &Value, sent: &SendReport) {
     for one in &sent.connections {
@@ -81,7 +70,7 @@ fn a_sink_that_is_killed_under_load_gets_the_rest_in_order_once_it_is_back() {
     let second = sink_at(reserved.address());
     let sent = sending.finish();
     assert_eq!(sent.acked_messages(), MESSAGES * u64::from(CONNECTIONS));
-    assert_delivered(relay, MESSAGES * u64::from(CONNECTIONS));
+    relay.terminate().assert_all_delivered(MESSAGES * u64::from(CONNECTIONS));
     assert_is_the_rest(&report_of(second), &sent);
 }
 
@@ -97,7 +86,7 @@ fn a_sink_that_is_killed_when_it_has_read_everything_loses_nothing() {
     kill(first);
     let after = load::send(plan(&relay, MESSAGES)).expect("a plan that can be sent");
     let second = sink_at(reserved.address());
-    assert_delivered(relay, before.acked_messages() + after.acked_messages());
+    relay.terminate().assert_all_delivered(before.acked_messages() + after.acked_messages());
     let report = report_of(second);
     let tally = &report["tally"];
     assert_eq!((&tally["messages"], &tally["duplicates"]), (&after.acked_messages().into(), &0.into()));

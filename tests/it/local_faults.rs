@@ -3,12 +3,12 @@
 //! Lives here: what `faults` does with TCP, for the other transports. There our kernel's own word is what counts as delivered.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use slackwater::load::{self, Place, SendPlan, SendReport, Sending, SinkHandle};
+use slackwater::load::{self, Place, SendReport, SinkHandle};
 use slackwater::message::Framing;
 
+use crate::support::flow::{flow, wait_until_blocked};
 use crate::support::relay::{End, Order, Relay};
 use crate::support::{HANG, Transport, eventually, name_of};
 
@@ -25,41 +25,14 @@ fn relay(to: &Place, transport: Transport, drain_timeout: &str) -> Relay {
         .start()
 }
 
-fn flow(relay: &Relay, messages: u64) -> Sending {
-    let plan = SendPlan {
-        connections: 4,
-        messages_per_connection: Some(messages),
-        size: 200,
-        ..SendPlan::new(relay.address())
-    };
-    load::start(plan).expect("a plan that can be sent")
-}
-
 fn listen(place: &Place, transport: Transport) -> SinkHandle {
     load::listen(place.clone(), framing(transport)).expect("a free place")
-}
-
-fn wait_until_blocked(sending: &Sending) {
-    let (mut written, mut since) = (u64::MAX, Instant::now());
-    eventually("the intake stops", || {
-        let now = sending.written_messages();
-        if now != written {
-            (written, since) = (now, Instant::now());
-        }
-        since.elapsed() > Duration::from_millis(200)
-    });
 }
 
 #[track_caller]
 fn assert_complete(end: &End, sent: &SendReport, sink: SinkHandle) {
     let total = sent.acked_messages();
-    assert_eq!(
-        (end.code(), end.book("received"), end.book("delivered")),
-        (0, total, total),
-        "{:#?}",
-        end.log
-    );
-    end.assert_balanced();
+    end.assert_all_delivered(total);
     let report = sink.finish();
     assert!(report.tally.is_whole() && report.lost(sent) == 0, "{:?}", report.tally);
     assert_eq!(report.tally.messages, total);

@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use slackwater::load::{self, Place, Report, SendPlan, SendReport, Sending, SinkHandle};
+use slackwater::load::{self, Place, Report, SendReport, SinkHandle};
 use slackwater::message::Framing;
 
 use crate::support::arrivals::missing_everywhere;
+use crate::support::flow::{flow_for, wait_until_blocked};
 use crate::support::port::Reserved;
 use crate::support::relay::{End, Order, Relay};
 use crate::support::{HANG, Transport, eventually, name_of};
@@ -141,9 +142,13 @@ impl Ordeal {
             endpoints[..suffering].iter_mut().for_each(Endpoint::leave);
         }
         let relay = self.relay(&endpoints, if recover { "60s" } else { "300ms" });
-        let sending = flow(&relay);
+        let sending = flow_for(&relay, HANG);
         self.wait_until_it_flows(&relay, &endpoints[..suffering]);
         endpoints[..suffering].iter_mut().for_each(|endpoint| endpoint.suffer(self.fault));
+        if !recover {
+            // Until then the kernels of both sides have room for what a stalled endpoint does not read.
+            wait_until_blocked(&sending);
+        }
         relay.signal(Signal::SIGTERM);
         relay.expect_log("\"draining\"");
         if recover {
@@ -202,12 +207,6 @@ impl Ordeal {
             assert!(delivered <= arrived, "{self:?} {delivered} and only {arrived} arrived: {:#?}", end.log);
         }
     }
-}
-
-/// Four connections in full flow, until they are stopped.
-fn flow(relay: &Relay) -> Sending {
-    let plan = SendPlan { connections: 4, size: 200, duration: Some(HANG), ..SendPlan::new(relay.address()) };
-    load::start(plan).expect("a plan that can be sent")
 }
 
 fn one_fails_and_recovers(transports: &'static [Transport]) {

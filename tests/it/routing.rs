@@ -10,8 +10,9 @@ use slackwater::load::{self, Place, SendPlan, SinkHandle, Style};
 use slackwater::message::Framing;
 
 use crate::support::arrivals::missing_everywhere;
+use crate::support::flow::wait_until_blocked;
 use crate::support::port::Reserved;
-use crate::support::relay::{End, Order, Relay};
+use crate::support::relay::{Order, Relay};
 use crate::support::{HANG, eventually};
 
 fn sink() -> SinkHandle {
@@ -44,17 +45,6 @@ fn plan(relay: &Relay, messages: u64) -> SendPlan {
     }
 }
 
-#[track_caller]
-fn assert_delivered(end: &End, messages: u64) {
-    assert_eq!(
-        (end.code(), end.book("received"), end.book("delivered")),
-        (0, messages, messages),
-        "{:#?}",
-        end.log
-    );
-    end.assert_balanced();
-}
-
 #[test]
 fn several_sinks_each_get_each_message_which_is_received_once() {
     let (one, two) = (sink(), sink());
@@ -62,7 +52,7 @@ fn several_sinks_each_get_each_message_which_is_received_once() {
         relay(&[format!("{}?name=one", one.place()), format!("{}?name=two&framing=line", two.place())], &[]);
     let sent = load::send(plan(&relay, 20_000)).unwrap();
     let end = relay.terminate();
-    assert_delivered(&end, 20_000);
+    end.assert_all_delivered(20_000);
     for (name, sink) in [("one", one), ("two", two)] {
         assert_eq!(end.books["sinks"][name]["delivered"], 20_000);
         let report = sink.finish();
@@ -82,7 +72,7 @@ fn a_source_sends_to_those_that_it_names() {
     load::send(SendPlan { messages_per_connection: Some(1_000), ..SendPlan::new(both) }).unwrap();
     load::send(SendPlan { messages_per_connection: Some(500), ..SendPlan::new(second) }).unwrap();
     let end = relay.terminate();
-    assert_delivered(&end, 1_500);
+    end.assert_all_delivered(1_500);
     assert_eq!((one.finish().tally.messages, two.finish().tally.messages), (1_000, 1_500));
 }
 
@@ -93,7 +83,7 @@ fn spread_gives_each_endpoint_its_senders() {
     // At a pace, so that all of them are connected at once.
     let style = Style::Paced { per_second: 40_000 };
     let sent = load::send(SendPlan { style, ..plan(&relay, 20_000) }).unwrap();
-    assert_delivered(&relay.terminate(), 20_000);
+    relay.terminate().assert_all_delivered(20_000);
     let reports = sinks.map(SinkHandle::finish);
     assert_eq!(reports.each_ref().map(|report| report.tally.messages), [10_000, 10_000]);
     assert!(reports.iter().all(|report| report.tally.is_whole() && report.streams.len() == 2));
@@ -114,7 +104,7 @@ fn spread_sends_what_a_lost_endpoint_had_to_another_and_comes_back() {
     eventually("the link goes home", || back.tally().connections > 0);
     let more = load::send(plan(&relay, 4_000)).unwrap();
     let end = relay.terminate();
-    assert_delivered(&end, 404_000);
+    end.assert_all_delivered(404_000);
     let (second, back) = (second.finish(), back.finish());
     assert!(back.tally.messages > 0, "nothing goes to the one that is back");
     let reports = [before, second, back];
@@ -132,7 +122,7 @@ fn failover_uses_the_first_that_is_there_and_goes_back_to_it() {
     eventually("the link goes to the first", || back.tally().connections > 0);
     let more = load::send(plan(&relay, 10_000)).unwrap();
     assert!(back.wait_for(10_000, HANG), "{:?}", back.tally());
-    assert_delivered(&relay.terminate(), 20_000);
+    relay.terminate().assert_all_delivered(20_000);
     let (second, back) = (second.finish(), back.finish());
     assert_eq!((second.lost(&sent), back.lost(&more)), (0, 0));
     assert!(second.tally.is_whole() && back.tally.is_whole(), "{:?} {:?}", second.tally, back.tally);
@@ -156,7 +146,7 @@ fn failover_between_a_flapping_endpoint_and_a_steady_one_loses_nothing() {
     }
     let sent = sending.finish();
     let end = relay.terminate();
-    assert_delivered(&end, 200_000);
+    end.assert_all_delivered(200_000);
     lives.push(steady.finish());
     println!("the flapping endpoint lived {} times", lives.len() - 1);
     assert_eq!((missing_everywhere(&sent, &lives), sent.acked_messages()), (0, 200_000));
@@ -220,7 +210,7 @@ fn run_hash(addresses: &[SocketAddr], options: &str, listeners: Vec<TcpListener>
         }
     }
     drop(sender);
-    assert_delivered(&relay.terminate(), 900);
+    relay.terminate().assert_all_delivered(900);
     let received: Vec<Vec<String>> = receivers
         .into_iter()
         .map(|(address, receiver)| {
@@ -269,7 +259,7 @@ fn copy_settles_once_when_all_have_it() {
     let relay = relay(&[pool(&sinks.each_ref().map(SinkHandle::address), "balance=copy&name=copies")], &[]);
     let sent = load::send(plan(&relay, 20_000)).unwrap();
     let end = relay.terminate();
-    assert_delivered(&end, 20_000);
+    end.assert_all_delivered(20_000);
     assert_eq!(end.books["sinks"]["copies"]["received"], 20_000);
     for sink in sinks {
         let report = sink.finish();
@@ -286,19 +276,9 @@ fn a_copy_with_a_dead_member_waits_for_it_within_the_bound_and_reports_what_it_n
     let sending =
         load::start(SendPlan { patience: Duration::from_secs(3), ..plan(&relay, 4_000_000) }).unwrap();
     assert!(alive.wait_for(1, HANG));
-    let sent = {
-        let mut last = (u64::MAX, std::time::Instant::now());
-        eventually("the senders wait", || {
-            let now = sending.written_messages();
-            if now != last.0 {
-                last = (now, std::time::Instant::now());
-            }
-            last.1.elapsed() > Duration::from_millis(300)
-        });
-        sending
-    };
+    wait_until_blocked(&sending);
     let end = relay.terminate();
-    let sent = sent.finish();
+    let sent = sending.finish();
     assert_eq!((end.code(), end.book("delivered")), (3, 0));
     assert_eq!((end.book("abandoned"), end.book("received")), (sent.acked_messages(), sent.acked_messages()));
     end.assert_balanced();
@@ -317,7 +297,7 @@ fn a_copy_whose_dead_member_comes_back_in_time_loses_nothing() {
     relay.expect_log("\"draining\"");
     let back = at(dead.address());
     let end = relay.wait();
-    assert_delivered(&end, 8_000);
+    end.assert_all_delivered(8_000);
     assert_eq!((alive.finish().lost(&sent), back.finish().lost(&sent)), (0, 0));
 }
 
@@ -329,7 +309,7 @@ fn a_hash_beside_another_sink_keeps_the_order_at_both() {
     let relay = relay(&[hash, format!("{}?name=archive", archive.place())], &[]);
     let sent = load::send(plan(&relay, 8_000)).unwrap();
     let end = relay.terminate();
-    assert_delivered(&end, 8_000);
+    end.assert_all_delivered(8_000);
     let archive = archive.finish();
     assert!(archive.tally.is_whole() && archive.lost(&sent) == 0, "{:?}", archive.tally);
     let shards = endpoints.map(SinkHandle::finish);

@@ -4,6 +4,7 @@
 
 pub mod arrivals;
 pub mod confine;
+pub mod flow;
 pub mod foreign;
 pub mod hold;
 pub mod memory;

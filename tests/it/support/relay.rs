@@ -299,6 +299,14 @@ impl End {
         self.books[key].as_u64().unwrap_or_else(|| panic!("no {key} in {}; log: {:#?}", self.books, self.log))
     }
 
+    /// So many messages were received, all were delivered, and the books balance.
+    #[track_caller]
+    pub fn assert_all_delivered(&self, messages: u64) {
+        let books = (self.code(), self.book("received"), self.book("delivered"));
+        assert_eq!(books, (0, messages, messages), "{} {:#?}", self.books, self.log);
+        self.assert_balanced();
+    }
+
     /// The ledger's identity, for the whole and for each source and sink.
     #[track_caller]
     pub fn assert_balanced(&self) {
