@@ -70,6 +70,8 @@ pub const DATAGRAMS_A_TURN: usize = 64;
 /// Part of `max_in_flight` that is kept for reading what is thrown away then, where a source drops what it has no room for; an
 /// eighth, and at least a few buffers.
 pub const DROP_RESERVE_MIN: usize = 7 * BUFFER_SIZE;
+/// Free buffers that keep their memory however much is in flight: those that a reactor which is always full uses again and again.
+pub const BUFFERS_KEPT: usize = 32;
 /// What is received in fewer bytes is copied, and its buffer returned at once: an eighth of a buffer bounds the memory that
 /// short messages can pin to eight times their size.
 pub const COPY_BELOW: usize = BUFFER_SIZE / 8;

@@ -126,6 +126,12 @@ pub trait Kernel {
     fn offered_bytes(&self) -> usize;
     /// Offers receive buffers until the kernel has `bytes` of them, as far as there are free ones.
     fn offer(&mut self, bytes: usize);
+    /// Bytes of receive buffers that hold what was received: leased.
+    fn leased_bytes(&self) -> usize;
+    /// Gives the memory of free receive buffers back to the system, except that of `bytes`. They stay free.
+    fn keep(&mut self, bytes: usize);
+    /// Gives memory that was allocated and is free again back to the system.
+    fn trim_heap(&mut self);
     /// Receives by a plain system call, without waiting.
     fn receive_now(&mut self, socket: &Self::Socket) -> Input<Self::Lease>;
     /// Receives one datagram likewise.

@@ -7,6 +7,7 @@ mod control;
 mod dispatch;
 mod drain;
 mod intake;
+mod memory;
 mod routes;
 mod setup;
 mod turn;
@@ -44,6 +45,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     bell: K::Socket,
     ledger: Ledger,
     max_in_flight: usize,
+    /// The most bytes on the heap since it gave memory back.
+    heap_peak: usize,
     /// The part of it that is kept for reading what is thrown away.
     reserve: usize,
     sources: Vec<SourceOf>,

@@ -169,8 +169,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     fn offer_each(&mut self, source: usize, lanes: &[usize], run: &Run, buffer: usize, now: Instant) {
-        let framed: Vec<(Run, usize)> =
-            lanes.iter().map(|&lane| self.lanes[lane].framed(run.clone(), buffer)).collect();
+        let mut framed: Vec<(Run, usize)> = Vec::with_capacity(lanes.len());
+        for &lane in lanes {
+            let framing = self.lanes[lane].framing_of(run);
+            // Links that frame alike share the bytes; each counts them, since each keeps them as long as it needs them.
+            let shared = framed.iter().find(|(other, _)| other.framing == framing).cloned();
+            framed.push(shared.unwrap_or_else(|| self.lanes[lane].framed(run.clone(), buffer)));
+        }
         let parts: Vec<Part> = lanes
             .iter()
             .zip(&framed)
@@ -222,17 +227,22 @@ impl<K: Kernel> Lane<K> {
     /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer if it shares that, its own,
     /// and what is kept beside them.
     fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
-        let framing = match (self.framing, run.framing) {
+        let framing = self.framing_of(&run);
+        let (run, body) = if framing == run.framing { (run, buffer) } else { (reframe(run, framing), 0) };
+        let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
+        (run, bytes)
+    }
+
+    /// How this sink keeps the run.
+    fn framing_of(&self, run: &Run) -> Framing {
+        match (self.framing, run.framing) {
             // A stream has no datagrams.
             (None, Framing::Datagram) => Framing::Line,
             (None, as_it_came) => as_it_came,
             // Each message is taken out of its frame when it is sent.
             (Some(Framing::Datagram), as_it_came) => as_it_came,
             (Some(framing), _) => framing,
-        };
-        let (run, body) = if framing == run.framing { (run, buffer) } else { (reframe(run, framing), 0) };
-        let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
-        (run, bytes)
+        }
     }
 
     /// Queues messages; those of a relay whose time is up are only counted, by the drop of their ticket.

@@ -108,6 +108,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             bell,
             ledger,
             max_in_flight: setup.max_in_flight,
+            heap_peak: 0,
             reserve: reserve(&setup.inlets, setup.max_in_flight),
             sources: Vec::new(),
             listeners: Slab::new(),

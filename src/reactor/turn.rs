@@ -91,6 +91,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
         self.kernel.offer(free / 2);
+        self.give_back_memory();
         self.release_held_back();
         if self.kernel.offered_bytes() >= self.worth_arming() {
             self.arm_waiting(self.kernel.offered_bytes() / BUFFER_SIZE);

@@ -1,9 +1,10 @@
 //! Receive buffers: one block of memory, lent to the kernel through a provided buffer ring and to the relay as leases.
 //!
-//! A buffer is in exactly one place: `free`, `offered` to the kernel, or leased. Lives here: that bookkeeping and the memory.
+//! A buffer is in exactly one place: free (`warm` or `cold`), offered to the kernel, or leased. Lives here: that bookkeeping and the memory.
 //! Never here: what the bytes mean, or how many may be out (the reactor passes the bound in).
-//! Source: io_uring_register_buf_ring(3), io_uring_provided_buffers(7); kernel 5.19.
+//! Sources: io_uring_register_buf_ring(3), io_uring_provided_buffers(7), kernel 5.19; madvise(2).
 
+use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use io_uring::types::BufRingEntry;
 use io_uring::{Submitter, cqueue};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 
@@ -61,6 +63,15 @@ impl Memory {
         unsafe { self.mapping.base.add(usize::from(id) * BUFFER_SIZE) }
     }
 
+    /// Gives the pages of a free buffer back to the system; they read as zeroes when they are touched again. What the system does
+    /// not take stays.
+    fn cool(&self, id: u16) {
+        let (base, len) = (self.buffer(id).as_ptr().cast(), BUFFER_SIZE);
+        // SAFETY: the range is that of one buffer, which begins and ends with a page (the pool makes sure of it), and which
+        // nobody may touch now.
+        unsafe { libc::madvise(base, len, libc::MADV_DONTNEED) };
+    }
+
     fn give_back(&self, id: u16) {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
@@ -107,13 +118,19 @@ impl Blank {
 
 /// All receive buffers of one ring.
 ///
-/// Invariant: `free + offered + leased = total`. `free` is last in, first out, so that an idle relay touches few pages.
+/// Invariant: `warm + cold + offered + leased = total`. The free ones that were used last are used first, so that an idle relay
+/// touches few pages.
 pub(super) struct Pool {
     memory: Arc<Memory>,
     entries: Mapping,
     tail: u16,
-    free: Vec<u16>,
+    /// Free, with memory behind them; the one that was used last is at the end.
+    warm: VecDeque<u16>,
+    /// Free, without memory.
+    cold: Vec<u16>,
     offered: usize,
+    /// Whether a buffer is made of whole pages.
+    is_paged: bool,
 }
 
 impl Pool {
@@ -129,7 +146,16 @@ impl Pool {
         // SAFETY: `entries` holds that many entries, is page aligned, and lives until the ring is gone (`Ring::drop`).
         unsafe { submitter.register_buf_ring_with_flags(address, count, GROUP, 0) }?;
         let memory = Arc::new(Memory { mapping, returned: Mutex::new(Vec::new()) });
-        Ok(Pool { memory, entries, tail: 0, free: (0..total).rev().collect(), offered: 0 })
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        Ok(Pool {
+            memory,
+            entries,
+            tail: 0,
+            warm: VecDeque::new(),
+            cold: (0..total).rev().collect(),
+            offered: 0,
+            is_paged: page.is_some_and(|page| BUFFER_SIZE.is_multiple_of(page as usize)),
+        })
     }
 
     /// Buffers that the kernel may fill.
@@ -137,11 +163,16 @@ impl Pool {
         self.offered
     }
 
+    /// Buffers that are leased, and those that came back since the last `offer` or `take`.
+    pub(super) fn leased(&self) -> usize {
+        self.memory.mapping.len / BUFFER_SIZE - self.warm.len() - self.cold.len() - self.offered
+    }
+
     /// Offers free buffers until the kernel has `target` of them, or none is free. Buffers cannot be withdrawn.
     pub(super) fn offer(&mut self, target: usize) {
         self.collect_returned();
         while self.offered < target.min(BUFFERS_OFFERED_MAX) {
-            let Some(id) = self.free.pop() else { break };
+            let Some(id) = self.next_free() else { break };
             self.write_entry(id);
             self.offered += 1;
         }
@@ -150,7 +181,20 @@ impl Pool {
 
     fn collect_returned(&mut self) {
         let mut returned = self.memory.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        self.free.append(&mut returned);
+        self.warm.extend(returned.drain(..));
+    }
+
+    fn next_free(&mut self) -> Option<u16> {
+        self.warm.pop_back().or_else(|| self.cold.pop())
+    }
+
+    /// Leaves at most so many free buffers their memory, those that were used last.
+    pub(super) fn keep(&mut self, at_most: usize) {
+        while self.is_paged && self.warm.len() > at_most {
+            let Some(id) = self.warm.pop_front() else { break };
+            self.memory.cool(id);
+            self.cold.push(id);
+        }
     }
 
     fn write_entry(&mut self, id: u16) {
@@ -184,7 +228,7 @@ impl Pool {
     /// A free buffer for a plain system call.
     pub(super) fn take(&mut self) -> Option<Blank> {
         self.collect_returned();
-        let id = self.free.pop()?;
+        let id = self.next_free()?;
         Some(Blank(Lease { memory: Arc::clone(&self.memory), id, len: BUFFER_SIZE }))
     }
 }

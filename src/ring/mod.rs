@@ -8,6 +8,7 @@
 mod buffers;
 mod datagram;
 mod features;
+mod heap;
 mod operation;
 mod slots;
 mod support;
@@ -24,6 +25,7 @@ use socket2::SockAddr;
 
 pub use buffers::{Blank, Lease};
 pub use features::Feature;
+pub use heap::trim_heap;
 use operation::{Operation, Room, Then};
 use slots::Slots;
 pub use support::{SetupError, Support};
@@ -142,6 +144,16 @@ impl<O: Copy> Ring<O> {
     /// Offers receive buffers until the kernel has `bytes` of them, as far as there are free ones.
     pub fn offer(&mut self, bytes: usize) {
         self.pool.offer(bytes / BUFFER_SIZE);
+    }
+
+    /// Bytes of receive buffers that are leased.
+    pub fn leased_bytes(&self) -> usize {
+        self.pool.leased() * BUFFER_SIZE
+    }
+
+    /// Gives the memory of free receive buffers back to the system, except that of `bytes`. They stay free.
+    pub fn keep(&mut self, bytes: usize) {
+        self.pool.keep(bytes / BUFFER_SIZE);
     }
 
     /// A receive buffer for a plain system call; `None` when all are in use.

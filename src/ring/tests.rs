@@ -100,6 +100,24 @@ fn a_lease_returns_its_buffer_on_drop_from_any_thread() {
     assert!(ring.take_buffer().is_some());
 }
 
+#[test]
+fn free_buffers_keep_their_memory_only_as_far_as_they_are_told_to() {
+    let mut ring = ring(detected());
+    let used: Vec<_> = std::iter::from_fn(|| ring.take_buffer())
+        .map(|mut buffer| {
+            buffer.as_mut_slice().fill(7);
+            buffer
+        })
+        .collect();
+    assert_eq!(used.len(), 8);
+    drop(used);
+    ring.offer(0);
+    ring.keep(2 * BUFFER_SIZE);
+    let mut kept: Vec<_> = std::iter::from_fn(|| ring.take_buffer()).collect();
+    let firsts: Vec<u8> = kept.iter_mut().map(|buffer| buffer.as_mut_slice()[0]).collect();
+    assert_eq!(firsts, [7, 7, 0, 0, 0, 0, 0, 0], "those that were used last first");
+}
+
 impl Event {
     fn into_bytes(self) -> Bytes {
         match self {

@@ -23,7 +23,7 @@ use crate::kernel::{
     Accepted, Address, CompletionOf, Datagram, Gather, Input, Kernel, Medium, Socket, Token, Waits,
 };
 use crate::limits::{ANSWER_BUFFER, PARTING_READS};
-use crate::ring::{Lease, Ring};
+use crate::ring::{Lease, Ring, trim_heap};
 
 impl<O: Copy> Kernel for Ring<O> {
     type Owner = O;
@@ -92,6 +92,18 @@ impl<O: Copy> Kernel for Ring<O> {
 
     fn offer(&mut self, bytes: usize) {
         self.offer(bytes);
+    }
+
+    fn leased_bytes(&self) -> usize {
+        self.leased_bytes()
+    }
+
+    fn keep(&mut self, bytes: usize) {
+        self.keep(bytes);
+    }
+
+    fn trim_heap(&mut self) {
+        trim_heap();
     }
 
     fn receive_now(&mut self, socket: &Rc<OwnedFd>) -> Input<Lease> {

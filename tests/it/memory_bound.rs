@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use slackwater::load::{self, Place, SendPlan, SendReport};
+use slackwater::message::Framing;
 use socket2::{Domain, Socket, Type};
 
-use crate::support::eventually;
+use crate::support::flow::{flow_for, wait_until_blocked};
 use crate::support::port::unread_bytes;
 use crate::support::relay::{Order, Relay};
+use crate::support::{HANG, eventually};
 
 const LONG: usize = 60_000;
 
@@ -26,10 +29,15 @@ impl ClosedSink {
         ClosedSink(socket)
     }
 
+    fn url(&self) -> String {
+        format!("tcp://{}", self.0.local_addr().unwrap().as_socket().unwrap())
+    }
+
     /// Each connection that is read from may hold one unfinished message beside the bound: there are fifty at most.
     fn relay(&self) -> Relay {
-        let to = format!("tcp://{}", self.0.local_addr().unwrap().as_socket().unwrap());
-        Order::tcp("?max_connections=50", &to).args(&["--cores", "1", "--max-in-flight", "1MiB"]).start()
+        Order::tcp("?max_connections=50", &self.url())
+            .args(&["--cores", "1", "--max-in-flight", "1MiB"])
+            .start()
     }
 
     /// Takes what comes, and counts the messages in it.
@@ -117,4 +125,59 @@ fn messages_of_one_byte_count_with_what_they_occupy() {
         write_each(&relay, &mut senders, b"a\n", &mut reads);
     }
     assert_bounded(relay, sink, 200_000);
+}
+
+/// Each of them keeps the messages in bytes of its own: what comes in is four times as much here.
+#[test]
+fn messages_that_go_to_sinks_of_four_framings_count_four_times() {
+    let framings = ["octet", "u32", "nul", "line"];
+    let sinks = framings.map(|_| ClosedSink::new());
+    let to = sinks.each_ref().map(ClosedSink::url);
+    let to = framings.iter().zip(&to).map(|(framing, url)| format!("{url}?framing={framing}&name={framing}"));
+    let to: Vec<String> = to.collect();
+    let mut order = Order::tcp("", &to[0]).args(&[
+        "--cores",
+        "1",
+        "--max-in-flight",
+        "32MiB",
+        "--drain-timeout",
+        "100ms",
+    ]);
+    for to in &to[1..] {
+        order = order.args(&["--to", to]);
+    }
+    let relay = order.start();
+    let sending = flow_for(&relay, HANG);
+    wait_until_blocked(&sending);
+    let end = relay.terminate();
+    sending.stopper().stop();
+    assert_eq!((end.code(), end.book("abandoned")), (3, sending.finish().acked_messages()));
+}
+
+/// What is sent as it came stays in the buffers that the kernel filled, what is framed anew is elsewhere: memory that the one
+/// had is the other's.
+#[test]
+fn what_is_sent_as_it_came_and_what_is_framed_anew_share_one_bound() {
+    let sink = load::listen(Place::loopback(), Framing::Octet).unwrap();
+    let sources = ["octet", "line"].map(|framing| format!("tcp://127.0.0.1:0?framing={framing}"));
+    let relay =
+        Order::between(&sources.each_ref().map(String::as_str), &format!("{}?framing=octet", sink.place()))
+            .args(&["--cores", "1", "--max-in-flight", "64MiB", "--drain-timeout", "60s"])
+            .start();
+    let entrances = relay.addresses();
+    let mut sent = Vec::new();
+    for (at, framing) in [(0, Framing::Octet), (1, Framing::Line), (0, Framing::Octet)] {
+        sink.stall();
+        let plan =
+            SendPlan { connections: 16, duration: Some(HANG), framing, ..SendPlan::new(entrances[at]) };
+        let sending = load::start(plan).unwrap();
+        wait_until_blocked(&sending);
+        sending.stopper().stop();
+        sink.resume();
+        sent.push(sending.finish());
+    }
+    let end = relay.terminate();
+    end.assert_all_delivered(sent.iter().map(SendReport::acked_messages).sum());
+    let report = sink.finish();
+    assert!(sent.iter().all(|sent| report.lost(sent) == 0) && report.tally.is_whole(), "{:?}", report.tally);
 }

@@ -454,6 +454,16 @@ impl Kernel for SimKernel {
         self.offered += more;
     }
 
+    fn leased_bytes(&self) -> usize {
+        self.leased.load(Ordering::Relaxed) * BUFFER_SIZE
+    }
+
+    /// A made-up buffer has no memory while it is free.
+    fn keep(&mut self, _bytes: usize) {}
+
+    /// The heap is the test's.
+    fn trim_heap(&mut self) {}
+
     fn receive_now(&mut self, socket: &SimSocket) -> Input<SimLease> {
         self.take_now(socket)
     }
