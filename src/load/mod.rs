@@ -4,6 +4,7 @@
 //! generator knows what was acknowledged to it, the sink what arrived; [`Report::lost`] compares the two.
 //! Never here: the relay's own code (only its framing names, bounds and the question for TCP's figures), or arguments.
 
+mod clock;
 mod generator;
 mod place;
 mod sink;
@@ -15,7 +16,7 @@ pub use generator::sent::{End, SendReport, Sent};
 pub use generator::{Sending, send, start};
 pub use place::Place;
 pub use sink::counter::Interrupter;
-pub use sink::report::{Received, Report, Tally};
+pub use sink::report::{Latency, Received, Report, Tally};
 pub use sink::{SinkHandle, listen};
 pub use stamp::Stamp;
 pub use stop::Stop;

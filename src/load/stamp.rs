@@ -1,9 +1,11 @@
-//! The text that makes a message one of a kind: run, connection, sequence.
+//! The text that makes a message one of a kind: run, connection, sequence; and, of a paced message that has room for it, when it
+//! was due.
 //!
 //! Lives here: its layout, writing and finding it. Never here: framing, padding, what a gap means.
 //!
 //! ```text
 //! <14>slackload run=1f00c0de conn=000017 seq=0000000042 xxxx…
+//! <14>slackload run=1f00c0de conn=000017 seq=0000000042 due=0000123456789012345 xxxx…
 //! ```
 
 use memchr::memmem;
@@ -18,6 +20,9 @@ const CONNECTION: usize = RUN + RUN_DIGITS + b" conn=".len();
 const CONNECTION_DIGITS: usize = 6;
 const SEQUENCE: usize = CONNECTION + CONNECTION_DIGITS + b" seq=".len();
 const SEQUENCE_DIGITS: usize = 10;
+const DUE_WORD: &[u8] = b" due=";
+const DUE: usize = Stamp::LEN + DUE_WORD.len();
+const DUE_DIGITS: usize = 19;
 
 /// What tells one generated message from every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +38,8 @@ pub struct Stamp {
 impl Stamp {
     /// Length of the text in bytes, and so of the shortest message.
     pub const LEN: usize = SEQUENCE + SEQUENCE_DIGITS;
+    /// Length with the moment at which the message was due.
+    pub(super) const LEN_WITH_DUE: usize = DUE + DUE_DIGITS;
     /// Connections that can be told apart.
     pub const CONNECTIONS: u32 = 10u32.pow(CONNECTION_DIGITS as u32);
     /// Messages of a connection that can be told apart.
@@ -54,6 +61,19 @@ impl Stamp {
     /// Replaces the sequence in a `message` that has a stamp.
     pub(super) fn patch_sequence(message: &mut [u8], sequence: u64) {
         write_decimal(&mut message[SEQUENCE..SEQUENCE + SEQUENCE_DIGITS], sequence);
+    }
+
+    /// Adds when a `message` of at least [`Stamp::LEN_WITH_DUE`] bytes that has a stamp is due, as nanoseconds of the system's
+    /// monotonic clock.
+    pub(super) fn patch_due(message: &mut [u8], nanos: u64) {
+        message[Self::LEN..DUE].copy_from_slice(DUE_WORD);
+        write_decimal(&mut message[DUE..Self::LEN_WITH_DUE], nanos);
+    }
+
+    /// Reads when the message was due, if that stands in what [`Stamp::find`] found: the message from its mark on.
+    pub(super) fn due(marked: &[u8]) -> Option<u64> {
+        let (word, digits) = marked.get(Self::LEN - PRIORITY.len()..)?.split_at_checked(DUE_WORD.len())?;
+        read_decimal(digits.get(..DUE_DIGITS).filter(|_| word == DUE_WORD)?)
     }
 
     /// Reads the stamp of `message`, also when a relay has put a header of its own before it.
@@ -137,6 +157,19 @@ mod tests {
         message.extend_from_slice(&text(stamp)[PRIORITY.len()..]);
         message.extend_from_slice(b" xxxx");
         assert_eq!(Stamp::find(&message), Some((Stamp::LEN - PRIORITY.len() + 5, stamp)));
+    }
+
+    #[test]
+    fn a_moment_stands_behind_the_stamp() {
+        let mut message = vec![b'x'; Stamp::LEN_WITH_DUE + 3];
+        let stamp = Stamp { run: 1, connection: 2, sequence: 3 };
+        stamp.write_into(&mut message);
+        assert_eq!(Stamp::due(&message[PRIORITY.len()..]), None);
+        Stamp::patch_due(&mut message, 1234);
+        assert!(message.ends_with(b"seq=0000000003 due=0000000000000001234xxx"));
+        assert_eq!(Stamp::parse(&message), Some(stamp));
+        assert_eq!(Stamp::due(&message[PRIORITY.len()..]), Some(1234));
+        assert_eq!(Stamp::due(&message[PRIORITY.len()..Stamp::LEN_WITH_DUE - 1]), None, "cut short");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use slackwater::load::{self, Report, SinkHandle, Tally};
+use slackwater::load::{self, Latency, Report, SinkHandle, Tally};
 
 use crate::Failure;
 use crate::arguments::Sink;
@@ -26,6 +26,9 @@ pub(crate) fn run(arguments: &Sink) -> Result<ExitCode, Failure> {
     watch(&sink, arguments, &output::progress(arguments.expect));
     let report = sink.finish();
     summarise(&report.tally);
+    if let Some(latency) = &report.latency {
+        tell(latency);
+    }
     output::json(arguments.json, &report)?;
     Ok(verdict(&report, arguments.expect))
 }
@@ -76,6 +79,19 @@ fn summarise(tally: &Tally) {
     if *kernel_drops > 0 {
         eprintln!("dropped by the kernel for want of room: {kernel_drops} datagrams");
     }
+}
+
+fn tell(latency: &Latency) {
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
+    let Latency { p50_nanos, p90_nanos, p99_nanos, p999_nanos, max_nanos, .. } = *latency;
+    eprintln!(
+        "came after they were due, in microseconds: p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, at most {:.1}",
+        micros(p50_nanos),
+        micros(p90_nanos),
+        micros(p99_nanos),
+        micros(p999_nanos),
+        micros(max_nanos)
+    );
 }
 
 fn verdict(report: &Report, expect: Option<u64>) -> ExitCode {

@@ -2,6 +2,7 @@
 //!
 //! Lives here: a buffer of framed messages in which only the numbers change. Never here: how much of it is written, or when.
 
+use super::pace::Pace;
 use crate::load::stamp::Stamp;
 use crate::message::Framing;
 
@@ -13,8 +14,20 @@ pub(super) struct Batch {
     stride: usize,
     /// Where the payload begins within it.
     payload: usize,
+    /// Length of the payload.
+    size: usize,
     /// The connection that is patched into every message.
     connection: u32,
+    /// When messages are due, where that is patched into them.
+    due: Option<Due>,
+}
+
+/// The moments at which the messages of a paced run are due.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    pace: Pace,
+    /// The beginning of the run, in nanoseconds of the system's monotonic clock.
+    begun: u64,
 }
 
 impl Batch {
@@ -23,7 +36,14 @@ impl Batch {
         let (message, payload) = framed(run, size, framing);
         let stride = message.len();
         let count = (room / stride).max(1);
-        Self { bytes: message.repeat(count), stride, payload, connection: 0 }
+        Self { bytes: message.repeat(count), stride, payload, size, connection: 0, due: None }
+    }
+
+    /// Tells each message when it was due, if messages have room for that, in a run that began `begun` nanoseconds after the zero
+    /// of the system's monotonic clock. What a message waits for its own generator then counts, too: nothing is omitted because
+    /// it came late.
+    pub(super) fn time(&mut self, pace: Pace, begun: u64) {
+        self.due = (self.size >= Stamp::LEN_WITH_DUE).then_some(Due { pace, begun });
     }
 
     /// Length of one message on the wire, in bytes.
@@ -45,8 +65,12 @@ impl Batch {
             self.messages().for_each(|message| Stamp::patch_connection(message, connection));
             self.connection = connection;
         }
+        let due = self.due;
         for (message, sequence) in self.messages().take(count).zip(first..) {
             Stamp::patch_sequence(message, sequence);
+            if let Some(Due { pace, begun }) = due {
+                Stamp::patch_due(message, begun + pace.at(connection, sequence).as_nanos() as u64);
+            }
         }
     }
 
@@ -98,6 +122,20 @@ mod tests {
         let mut batch = Batch::new(1, 99, Framing::Line, 1000);
         assert_eq!(batch.render(0, 40, 1_000_000).len(), 960);
         assert_eq!(Batch::new(1, 5000, Framing::Line, 1000).render(0, 0, 1_000_000).len(), 5001);
+    }
+
+    #[test]
+    fn a_paced_message_says_when_it_was_due_if_it_has_room() {
+        let pace = Pace { per_second: 1000, connections: 2 };
+        let due = |size| {
+            let mut batch = Batch::new(1, size, Framing::Line, 1000);
+            batch.time(pace, 5_000_000_000);
+            let bytes = batch.render(1, 2 * batch.stride(), 3 * batch.stride());
+            let (marked, _) = Stamp::find(bytes).unwrap();
+            Stamp::due(&bytes[bytes.len() - marked..])
+        };
+        assert_eq!(due(Stamp::LEN_WITH_DUE), Some(5_005_000_000), "message 5 of all");
+        assert_eq!(due(Stamp::LEN_WITH_DUE - 1), None);
     }
 
     #[test]

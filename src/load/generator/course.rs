@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::pace::Pace;
 use super::plan::{SendPlan, Style};
 use crate::limits::LOAD_WRITE;
+use crate::load::clock::monotonic_nanos;
 
 /// The choice of the next bytes, shared by the connections of one thread.
 #[derive(Debug)]
@@ -40,9 +41,12 @@ impl Course {
         }
     }
 
-    /// Sets the moment from which paces and durations count.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.begun = now;
+    /// Sets the moment from which paces and durations count: now.
+    pub(super) fn begin(&mut self) {
+        self.begun = Instant::now();
+        if let Style::Paced { .. } = self.style {
+            self.batch.time(self.pace, monotonic_nanos());
+        }
     }
 
     /// Length of one message on the wire, in bytes.

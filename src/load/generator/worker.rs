@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::prctl;
 use nix::sys::time::TimeSpec;
 
 use super::course::Course;
@@ -41,9 +42,10 @@ impl Worker {
 
     /// Drives all connections to their ends.
     pub(super) fn run(mut self) -> Vec<Sent> {
+        be_punctual();
         let mut course = Course::new(&self.plan);
         self.connect_all(course.stride());
-        course.begin(Instant::now());
+        course.begin();
         while !self.links.is_empty() {
             let now = Instant::now();
             self.heed(&course, now);
@@ -115,6 +117,12 @@ impl Worker {
         // An interrupted sleep is a short one.
         let _ = ppoll(&mut wanted, Some(timeout(until, now)), None);
     }
+}
+
+/// Sleeps of this thread end when they should, not up to 50 µs later (PR_SET_TIMERSLACK, prctl(2)).
+fn be_punctual() {
+    // Without it messages are sent a little late, which their latency shows.
+    let _ = prctl::set_timerslack(1);
 }
 
 fn timeout(until: Instant, now: Instant) -> TimeSpec {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::haul::{Haul, Streak};
+use super::latencies::Latencies;
 use super::report::{Received, Report, Tally};
 use super::sequence::Sequence;
 
@@ -13,6 +14,7 @@ use super::sequence::Sequence;
 pub(super) struct Books {
     tally: Tally,
     streams: BTreeMap<(u32, u32), Stream>,
+    latencies: Latencies,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Books {
         self.tally.torn += haul.torn;
         self.tally.misframed += haul.misframed;
         haul.streaks.iter().for_each(|streak| self.record_streak(streak));
+        haul.latencies.iter().for_each(|&nanos| self.latencies.record(nanos));
     }
 
     fn record_streak(&mut self, streak: &Streak) {
@@ -71,7 +74,7 @@ impl Books {
     pub(super) fn report(&self) -> Report {
         let streams =
             self.streams.iter().map(|(&(run, connection), stream)| stream.received(run, connection));
-        Report { tally: self.tally, streams: streams.collect() }
+        Report { tally: self.tally, streams: streams.collect(), latency: self.latencies.summary() }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::load::clock::monotonic_nanos;
 use crate::load::stamp::Stamp;
 
 /// The messages of one read.
@@ -15,6 +16,10 @@ pub(super) struct Haul {
     pub(super) foreign: u64,
     pub(super) torn: u64,
     pub(super) misframed: u64,
+    /// How long after they were due messages came, in nanoseconds, of those that say so.
+    pub(super) latencies: Vec<u64>,
+    /// When they came, by the system's monotonic clock, once somebody asked.
+    came: Option<u64>,
 }
 
 /// Messages of one stream with consecutive numbers and one length.
@@ -31,13 +36,18 @@ impl Haul {
     /// Forgets the last read; the room that it took is kept.
     pub(super) fn begin(&mut self, bytes: usize) {
         let mut streaks = std::mem::take(&mut self.streaks);
+        let mut latencies = std::mem::take(&mut self.latencies);
         streaks.clear();
-        *self = Self { streaks, bytes: bytes as u64, ..Self::default() };
+        latencies.clear();
+        *self = Self { streaks, latencies, bytes: bytes as u64, ..Self::default() };
     }
 
     pub(super) fn add(&mut self, message: &[u8]) {
         match Stamp::find(message) {
-            Some((length, stamp)) => self.add_stamp(length, stamp),
+            Some((length, stamp)) => {
+                self.add_stamp(length, stamp);
+                self.time(Stamp::due(&message[message.len() - length..]));
+            }
             None => self.foreign += 1,
         }
     }
@@ -48,6 +58,13 @@ impl Haul {
 
     pub(super) fn misframe(&mut self) {
         self.misframed += 1;
+    }
+
+    fn time(&mut self, due: Option<u64>) {
+        if let Some(due) = due {
+            let came = *self.came.get_or_insert_with(monotonic_nanos);
+            self.latencies.push(came.saturating_sub(due));
+        }
     }
 
     fn add_stamp(&mut self, length: usize, stamp: Stamp) {

@@ -9,6 +9,7 @@ mod datagrams;
 mod gate;
 mod haul;
 mod intake;
+mod latencies;
 mod link;
 mod registry;
 pub(super) mod report;

@@ -72,6 +72,23 @@ impl Received {
     }
 }
 
+/// How long after they were due the messages of a paced load came, in nanoseconds; within 0.1 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Messages that said when they were due.
+    pub messages: u64,
+    /// Half of them came within this time.
+    pub p50_nanos: u64,
+    /// Nine in ten did.
+    pub p90_nanos: u64,
+    /// 99 in a hundred did.
+    pub p99_nanos: u64,
+    /// 999 in a thousand did.
+    pub p999_nanos: u64,
+    /// All did.
+    pub max_nanos: u64,
+}
+
 /// What a sink has seen in all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -79,6 +96,8 @@ pub struct Report {
     pub tally: Tally,
     /// One entry a generator's connection, by run and connection.
     pub streams: Vec<Received>,
+    /// Where messages said when they were due: how late they came.
+    pub latency: Option<Latency>,
 }
 
 impl Report {
@@ -124,7 +143,7 @@ mod tests {
             acked_bytes: 5000,
             end: End::Reset,
         };
-        let report = Report { tally: Tally::default(), streams: vec![stream()] };
+        let report = Report { tally: Tally::default(), streams: vec![stream()], latency: None };
         let sent = SendReport { run: 1, micros: 1, connections: vec![sent(2, 11), sent(3, 6)] };
         assert_eq!(report.lost(&sent), 4 + 6);
     }
