@@ -34,6 +34,7 @@ pub(super) struct Link {
     phase: Phase,
     /// Whether the peer's FIN was seen; from then on the descriptor is always readable.
     fin_seen: bool,
+    heeds_fin: bool,
     /// When it is given up; counts while it is blocked or closing.
     give_up: Instant,
     patience: Duration,
@@ -68,6 +69,7 @@ impl Link {
             end: End::Finished,
             phase: Phase::Ready,
             fin_seen,
+            heeds_fin: plan.heeds_fin,
             give_up: Instant::now() + plan.patience,
             patience: plan.patience,
         })
@@ -179,7 +181,9 @@ impl Link {
             match self.channel.read(&mut [0; 512]) {
                 Ok(0) => {
                     self.fin_seen = true;
-                    self.end_at_boundary(End::PeerClosed);
+                    if self.heeds_fin {
+                        self.end_at_boundary(End::PeerClosed);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -29,6 +29,8 @@ pub struct SendPlan {
     pub framing: Framing,
     /// How they are divided into writes.
     pub style: Style,
+    /// Whether a connection stops writing when its peer sends FIN, as it should; else only a reset ends it.
+    pub heeds_fin: bool,
     /// How long a connection waits for its peer (to accept, to read, to acknowledge) before it ends as timed out.
     pub patience: Duration,
 }
@@ -103,6 +105,7 @@ impl SendPlan {
             size: 256,
             framing: Framing::Line,
             style: Style::Bulk,
+            heeds_fin: true,
             patience: LOAD_PATIENCE_DEFAULT,
         }
     }

@@ -1,0 +1,134 @@
+//! What is measured: a load, and the relays that it goes through.
+//!
+//! Lives here: two tables. Never here: how anything is measured.
+
+use slackwater::load::Style;
+use slackwater::message::Framing;
+
+use crate::relays::{
+    BYTE_PIPE, CARBON, GATHER, HAPROXY, HAPROXY_SPLICE, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP,
+    Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
+};
+
+/// A load on one relay after the other.
+pub struct Case {
+    pub name: &'static str,
+    pub relays: &'static [Relay],
+    pub connections: u32,
+    /// Bytes of each message.
+    pub size: usize,
+    pub style: Style,
+}
+
+impl Case {
+    /// How the sink's messages are told apart.
+    pub fn framing_out(&self, relay: Relay) -> Framing {
+        if relay == OCTET { Framing::Octet } else { Framing::Line }
+    }
+}
+
+pub const BULK: &str = "bulk, 256 B, 16 connections";
+pub const BULK_1K: &str = "bulk, 1 KiB, 16 connections";
+pub const CROWD: &str = "bulk, 256 B, 1,000 connections";
+pub const PACED: &str = "paced 50,000/s, 256 B, 16 connections";
+pub const SINGLE: &str = "one message a write, 256 B, 64 connections";
+pub const UDP: &str = "datagrams, 256 B, 100,000/s";
+pub const IDLE: &str = "9,000 idle connections";
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: BULK,
+        relays: &[
+            SLACKWATER,
+            BYTE_PIPE,
+            TOKIO,
+            HAPROXY,
+            HAPROXY_SPLICE,
+            NGINX,
+            SOCAT,
+            RSYSLOG,
+            SYSLOG_NG,
+            OCTET,
+            WRITTEN,
+            TWO_CORES,
+        ],
+        connections: 16,
+        size: 256,
+        style: Style::Bulk,
+    },
+    Case {
+        name: BULK_1K,
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG],
+        connections: 16,
+        size: 1024,
+        style: Style::Bulk,
+    },
+    Case {
+        name: CROWD,
+        relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX],
+        connections: 1000,
+        size: 256,
+        style: Style::Bulk,
+    },
+    Case {
+        name: PACED,
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, GATHER],
+        connections: 16,
+        size: 256,
+        style: Style::Paced { per_second: 50_000 },
+    },
+    Case {
+        name: SINGLE,
+        relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX],
+        connections: 64,
+        size: 256,
+        style: Style::Single,
+    },
+    Case {
+        name: UDP,
+        relays: &[SLACKWATER_UDP, SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP],
+        connections: 4,
+        size: 256,
+        style: Style::Paced { per_second: 100_000 },
+    },
+    // Its messages are what shows that the relay still works.
+    Case {
+        name: IDLE,
+        relays: &[SLACKWATER],
+        connections: 9000,
+        size: 256,
+        style: Style::Paced { per_second: 9000 },
+    },
+];
+
+/// A stop in the midst of a load.
+pub struct Stop {
+    pub name: &'static str,
+    pub relays: &'static [Relay],
+    pub under: Under,
+}
+
+/// What goes on when the signal comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Under {
+    /// 16 connections, silent.
+    Idle,
+    /// 16 connections, 50,000 messages a second.
+    Paced,
+    /// 16 connections, as fast as they are read, which stop for nothing but a reset.
+    Flood,
+}
+
+pub const STOP_IDLE: &str = "TERM, idle with 16 connections";
+pub const STOP_PACED: &str = "TERM, paced 50,000/s";
+pub const STOP_FLOOD: &str = "TERM, flooded";
+
+pub const STOPS: &[Stop] = &[
+    Stop { name: STOP_IDLE, relays: &[SLEEP, SLACKWATER, TOKIO, HAPROXY, NGINX], under: Under::Idle },
+    Stop { name: STOP_PACED, relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX], under: Under::Paced },
+    Stop {
+        name: STOP_FLOOD,
+        relays: &[SLACKWATER, QUICK, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG, CARBON],
+        under: Under::Flood,
+    },
+];

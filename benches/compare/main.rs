@@ -1,0 +1,91 @@
+//! Measures slackwater beside other relays, in one run: what a message costs, how late it comes, what a stop loses.
+//!
+//! `scripts/compare` runs this. Each round measures each case's relays one after the other, so that what disturbs the machine
+//! disturbs all; medians over the rounds are compared. Everything is on loopback and bounded in time. Lives here: the order of
+//! things. Never here: what is measured (`cases`), how (`measure`, `stop`), with what (`relays`), or what becomes of it (`results`).
+
+#[path = "../references/mod.rs"]
+mod references;
+
+mod cases;
+mod measure;
+mod plots;
+mod process;
+mod relays;
+mod results;
+mod stop;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use cases::{CASES, STOPS};
+use results::Results;
+
+/// Measures relays side by side.
+#[derive(Parser)]
+struct Arguments {
+    /// How often each case is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each measurement takes, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Only cases whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Folder for the results: compare.json, compare.md and the plots.
+    #[arg(long, default_value = "target/compare")]
+    into: PathBuf,
+    /// `cargo bench` adds this.
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    reference: Option<Reference>,
+}
+
+/// Runs as one of the references instead.
+#[derive(Subcommand)]
+enum Reference {
+    /// The byte pipe on our own ring.
+    BytePipe { from: SocketAddr, to: SocketAddr },
+    /// The relay on tokio.
+    Tokio { from: SocketAddr, to: SocketAddr },
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    match arguments.reference {
+        Some(Reference::BytePipe { from, to }) => references::byte_pipe::run(from, to)?,
+        Some(Reference::Tokio { from, to }) => references::tokio_relay::run(from, to)?,
+        None => compare(&arguments)?,
+    }
+    Ok(())
+}
+
+fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    process::raise_descriptor_limit()?;
+    let mut results = Results::new(arguments.rounds, arguments.seconds);
+    let duration = Duration::from_secs_f64(arguments.seconds);
+    for round in 1..=arguments.rounds {
+        for case in CASES.iter().filter(|case| case.name.contains(&arguments.only)) {
+            for relay in case.relays {
+                eprintln!("round {round}: {}: {}", case.name, relay.name());
+                results.add(case.name, relay.name(), measure::run(case, *relay, duration)?);
+            }
+        }
+        for case in STOPS.iter().filter(|case| case.name.contains(&arguments.only)) {
+            for relay in case.relays {
+                eprintln!("round {round}: {}: {}", case.name, relay.name());
+                results.add(case.name, relay.name(), stop::run(case, *relay)?);
+            }
+        }
+    }
+    results.write(&arguments.into)?;
+    plots::draw(&results, &arguments.into)?;
+    eprintln!("{}", results.targets_as_text());
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! One relay under one load.
+//!
+//! Lives here: from its start to its sample. Never here: signals under load (`stop`), medians.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use slackwater::load::{self, Place, SendPlan, SinkHandle};
+use slackwater::message::Framing;
+
+use crate::cases::Case;
+use crate::process::{Running, wait_until};
+use crate::relays::{BYTE_PIPE, Relay};
+use crate::results::Sample;
+
+/// What goes through before the measurement begins: buffers have grown, windows are open.
+const WARM_UP: Duration = Duration::from_millis(700);
+/// How long system calls are counted.
+const CALLS_FOR: Duration = Duration::from_millis(500);
+
+/// Measures `relay` for about `duration`.
+pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<dyn Error>> {
+    let is_udp = matches!(relay.name(), name if name.contains("udp"));
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (at, framing) = match is_udp {
+        true => (Place::Udp(nowhere), Framing::Datagram),
+        false => (Place::Tcp(nowhere), Framing::Line),
+    };
+    let sink = load::listen(at, if is_udp { framing } else { case.framing_out(relay) })?;
+    let (mut running, to) = relay.start(sink.place())?;
+    let plan = SendPlan {
+        connections: case.connections,
+        size: case.size,
+        style: case.style,
+        framing,
+        ..SendPlan::new(to)
+    };
+    let sending = load::start(plan)?;
+    wait_until("messages arrive", || sink.tally().messages > 0)
+        .map_err(|error| format!("{error}: {}", running.log()))?;
+    wait_until("every connection is open", || is_udp || running.descriptors() > case.connections as usize)?;
+    thread::sleep(WARM_UP);
+
+    let counter = Counter { sink: &sink, case, relay };
+    let mut sample = window(&running, &counter, duration);
+    sample.system_calls_per_message = calls(&running, &counter);
+    sample.peak_rss_kib = Some(running.peak_rss_kib());
+
+    sending.stopper().stop();
+    let sent = sending.finish();
+    let is_verified = !is_udp && relay != BYTE_PIPE;
+    if is_verified {
+        wait_until("everything arrives", || sink.tally().distinct() >= sent.acked_messages())?;
+    }
+    running.terminate()?;
+    let report = sink.finish();
+    if is_verified && (report.lost(&sent) > 0 || !report.tally.is_whole()) {
+        return Err(format!(
+            "{}: {}: messages are lost or broken: {:?}",
+            case.name,
+            relay.name(),
+            report.tally
+        )
+        .into());
+    }
+    sample.latency = report.latency;
+    Ok(sample)
+}
+
+/// How many messages have arrived.
+struct Counter<'a> {
+    sink: &'a SinkHandle,
+    case: &'a Case,
+    relay: Relay,
+}
+
+impl Counter<'_> {
+    fn messages(&self) -> u64 {
+        let tally = self.sink.tally();
+        match self.relay == BYTE_PIPE {
+            // It mixes the pieces of its senders' messages: only their bytes can be counted.
+            true => tally.bytes / (self.case.size as u64 + 1),
+            false => tally.messages,
+        }
+    }
+}
+
+/// What the relay took for what arrived meanwhile.
+fn window(running: &Running, counter: &Counter<'_>, duration: Duration) -> Sample {
+    let (begun, cpu, before) = (Instant::now(), running.cpu_nanos(), counter.messages());
+    thread::sleep(duration);
+    let (took, cpu, messages) = (begun.elapsed(), running.cpu_nanos() - cpu, counter.messages() - before);
+    Sample {
+        cpu_nanos_per_message: Some(cpu as f64 / messages.max(1) as f64),
+        messages_per_second: Some(messages as f64 / took.as_secs_f64()),
+        ..Sample::default()
+    }
+}
+
+fn calls(running: &Running, counter: &Counter<'_>) -> Option<f64> {
+    let before = counter.messages();
+    let calls = running.system_calls(CALLS_FOR)?;
+    Some(calls as f64 / (counter.messages() - before).max(1) as f64)
+}

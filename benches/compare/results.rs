@@ -1,0 +1,326 @@
+//! What was measured, and what of it was aimed at.
+//!
+//! Lives here: medians, ratios, the targets, JSON and Markdown. Never here: measuring, drawing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+use slackwater::load::Latency;
+
+use crate::cases::{BULK, BULK_1K, CROWD, IDLE, PACED, SINGLE, STOP_FLOOD, STOP_IDLE, STOP_PACED, UDP};
+use crate::relays::{
+    BYTE_PIPE, GATHER, HAPROXY, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP, Relay, SLACKWATER,
+    SLACKWATER_UDP, SLEEP, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
+};
+
+/// One measurement; what a case does not show is not there.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sample {
+    /// Processor time of the relay's process for each message that arrived, in nanoseconds.
+    pub cpu_nanos_per_message: Option<f64>,
+    /// Messages that arrived a second.
+    pub messages_per_second: Option<f64>,
+    /// How late paced messages came.
+    pub latency: Option<Latency>,
+    /// The most memory that was resident, in KiB.
+    pub peak_rss_kib: Option<u64>,
+    /// System calls for each message that arrived, while strace(1) looked on.
+    pub system_calls_per_message: Option<f64>,
+    /// From SIGTERM to the exit, in microseconds; `None` if it did not come.
+    pub exit_micros: Option<f64>,
+    /// Messages that the relay's kernel had acknowledged and that did not arrive.
+    pub lost: Option<u64>,
+}
+
+/// A figure of a sample.
+type Figure = fn(&Sample) -> Option<f64>;
+
+pub const CPU: Figure = |sample| sample.cpu_nanos_per_message;
+pub const RATE: Figure = |sample| sample.messages_per_second;
+pub const P50: Figure = |sample| Some(sample.latency?.p50_nanos as f64 / 1e3);
+pub const P99: Figure = |sample| Some(sample.latency?.p99_nanos as f64 / 1e3);
+pub const RSS: Figure = |sample| Some(sample.peak_rss_kib? as f64 / 1e3);
+pub const CALLS: Figure = |sample| sample.system_calls_per_message;
+pub const EXIT: Figure = |sample| Some(sample.exit_micros? / 1e3);
+pub const LOST: Figure = |sample| sample.lost.map(|lost| lost as f64);
+
+/// All samples, by case and relay.
+#[derive(Serialize)]
+pub struct Results {
+    machine: String,
+    commit: String,
+    rounds: usize,
+    seconds: f64,
+    cases: BTreeMap<&'static str, BTreeMap<&'static str, Vec<Sample>>>,
+}
+
+/// What a ratio or a figure may be at most.
+struct Target {
+    what: &'static str,
+    value: fn(&Results) -> Option<f64>,
+    at_most: f64,
+}
+
+const TARGETS: &[Target] = &[
+    Target {
+        what: "bulk 256 B, CPU a message / byte pipe",
+        value: |of| of.ratio(BULK, CPU, &[BYTE_PIPE]),
+        at_most: 1.15,
+    },
+    Target {
+        what: "bulk 1 KiB, CPU a message / byte pipe",
+        value: |of| of.ratio(BULK_1K, CPU, &[BYTE_PIPE]),
+        at_most: 1.15,
+    },
+    Target {
+        what: "bulk 256 B, CPU a message / tokio",
+        value: |of| of.ratio(BULK, CPU, &[TOKIO]),
+        at_most: 0.62,
+    },
+    Target {
+        what: "bulk 1 KiB, CPU a message / tokio",
+        value: |of| of.ratio(BULK_1K, CPU, &[TOKIO]),
+        at_most: 0.62,
+    },
+    Target {
+        what: "bulk 256 B, CPU a message / haproxy, nginx",
+        value: |of| of.ratio(BULK, CPU, &[HAPROXY, NGINX]),
+        at_most: 0.85,
+    },
+    Target {
+        what: "bulk 1 KiB, CPU a message / haproxy, nginx",
+        value: |of| of.ratio(BULK_1K, CPU, &[HAPROXY, NGINX]),
+        at_most: 0.85,
+    },
+    Target {
+        what: "bulk 256 B, CPU a message / rsyslog, syslog-ng",
+        value: |of| of.ratio(BULK, CPU, &[RSYSLOG, SYSLOG_NG]),
+        at_most: 0.08,
+    },
+    Target {
+        what: "bulk 1 KiB, CPU a message / rsyslog, syslog-ng",
+        value: |of| of.ratio(BULK_1K, CPU, &[RSYSLOG, SYSLOG_NG]),
+        at_most: 0.08,
+    },
+    Target {
+        what: "line to octet / line to line, CPU a message",
+        value: |of| of.between(BULK, CPU, OCTET, SLACKWATER),
+        at_most: 1.6,
+    },
+    Target {
+        what: "paced, p50 / best of haproxy, nginx, tokio",
+        value: |of| of.ratio(PACED, P50, &[HAPROXY, NGINX, TOKIO]),
+        at_most: 1.05,
+    },
+    Target {
+        what: "paced, p99 / best of haproxy, nginx, tokio",
+        value: |of| of.ratio(PACED, P99, &[HAPROXY, NGINX, TOKIO]),
+        at_most: 1.05,
+    },
+    Target {
+        what: "paced with gather = 200us, CPU a message / haproxy",
+        value: |of| of.between(PACED, CPU, GATHER, HAPROXY),
+        at_most: 0.5,
+    },
+    Target {
+        what: "one message a write, CPU a message / best of haproxy, nginx, tokio",
+        value: |of| of.ratio(SINGLE, CPU, &[HAPROXY, NGINX, TOKIO]),
+        at_most: 0.8,
+    },
+    Target {
+        what: "acked / written, CPU a message",
+        value: |of| of.between(BULK, CPU, SLACKWATER, WRITTEN),
+        at_most: 1.03,
+    },
+    Target {
+        what: "two reactors / one, CPU a message",
+        value: |of| of.between(BULK, CPU, TWO_CORES, SLACKWATER),
+        at_most: 1.05,
+    },
+    Target {
+        what: "1,000 connections / 16, CPU a message",
+        value: |of| Some(of.median(CROWD, SLACKWATER, CPU)? / of.median(BULK, SLACKWATER, CPU)?),
+        at_most: 1.15,
+    },
+    Target {
+        what: "peak RSS, bulk over 1,000 connections, MB",
+        value: |of| of.median(CROWD, SLACKWATER, RSS),
+        at_most: 14.0,
+    },
+    Target {
+        what: "peak RSS, 9,000 idle connections, MB",
+        value: |of| of.median(IDLE, SLACKWATER, RSS),
+        at_most: 24.0,
+    },
+    Target {
+        what: "datagrams 256 B, CPU each / best of socat, nginx, rsyslog",
+        value: |of| of.best_ratio(UDP, CPU, SLACKWATER_UDP, &[SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP]),
+        at_most: 0.5,
+    },
+    Target {
+        what: "TERM to exit, idle, beyond that of sleep, ms",
+        value: |of| Some(of.median(STOP_IDLE, SLACKWATER, EXIT)? - of.median(STOP_IDLE, SLEEP, EXIT)?),
+        at_most: 1.0,
+    },
+    Target {
+        what: "TERM to exit, paced, ms",
+        value: |of| of.median(STOP_PACED, SLACKWATER, EXIT),
+        at_most: 2.0,
+    },
+    Target {
+        what: "TERM to exit, flooded, receive_buffer 256 KiB, linger 0s, ms",
+        value: |of| of.median(STOP_FLOOD, QUICK, EXIT),
+        at_most: 25.0,
+    },
+    Target { what: "acknowledged messages lost at TERM, in all", value: Results::lost, at_most: 0.0 },
+];
+
+impl Results {
+    pub fn new(rounds: usize, seconds: f64) -> Results {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model =
+            cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("");
+        let said = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        Results {
+            machine: format!("{}, {} processors, {model}", said("uname", &["-sr"]), said("nproc", &[])),
+            commit: said("git", &["describe", "--always", "--dirty"]),
+            rounds,
+            seconds,
+            cases: BTreeMap::new(),
+        }
+    }
+
+    pub fn add(&mut self, case: &'static str, relay: &'static str, sample: Sample) {
+        self.cases.entry(case).or_default().entry(relay).or_default().push(sample);
+    }
+
+    /// The median of a figure over the rounds.
+    pub fn median(&self, case: &str, relay: Relay, figure: Figure) -> Option<f64> {
+        self.median_of(self.cases.get(case)?.get(relay.name())?, figure)
+    }
+
+    fn median_of(&self, samples: &[Sample], figure: Figure) -> Option<f64> {
+        let mut values: Vec<f64> = samples.iter().filter_map(figure).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().filter(|_| values.len() == samples.len())
+    }
+
+    fn between(&self, case: &str, figure: Figure, relay: Relay, other: Relay) -> Option<f64> {
+        Some(self.median(case, relay, figure)? / self.median(case, other, figure)?)
+    }
+
+    /// Ours by the best of others.
+    fn ratio(&self, case: &str, figure: Figure, others: &[Relay]) -> Option<f64> {
+        self.best_ratio(case, figure, SLACKWATER, others)
+    }
+
+    fn best_ratio(&self, case: &str, figure: Figure, ours: Relay, others: &[Relay]) -> Option<f64> {
+        let others = others.iter().filter_map(|relay| self.median(case, *relay, figure));
+        Some(self.median(case, ours, figure)? / others.min_by(f64::total_cmp)?)
+    }
+
+    /// Messages that any stop of ours lost.
+    fn lost(&self) -> Option<f64> {
+        let stops = [STOP_IDLE, STOP_PACED, STOP_FLOOD];
+        let ours = stops
+            .iter()
+            .filter_map(|stop| self.cases.get(stop))
+            .flat_map(|relays| [SLACKWATER, QUICK].into_iter().filter_map(|relay| relays.get(relay.name())));
+        ours.flatten()
+            .map(LOST)
+            .try_fold(None, |sum: Option<f64>, lost| Some(Some(sum.unwrap_or(0.0) + lost?)))?
+    }
+
+    /// Writes compare.json and compare.md.
+    ///
+    /// Errors: as creating a folder and writing files.
+    pub fn write(&self, into: &Path) -> io::Result<()> {
+        fs::create_dir_all(into)?;
+        fs::write(into.join("compare.json"), serde_json::to_vec_pretty(self)?)?;
+        fs::write(into.join("compare.md"), self.as_markdown())
+    }
+
+    fn as_markdown(&self) -> String {
+        let mut text = format!(
+            "# slackwater beside other relays\n\nWritten by `scripts/compare` at {}: {}; medians of {} interleaved rounds of {} s. \
+             Generator, relay and sink share the processors; CPU is the relay's process alone.\n\n## Targets\n\n{}",
+            self.commit,
+            self.machine,
+            self.rounds,
+            self.seconds,
+            self.targets_as_text()
+        );
+        for (case, relays) in &self.cases {
+            let _ = write!(text, "\n## {case}\n\n| relay |");
+            let columns: Vec<_> = COLUMNS
+                .iter()
+                .filter(|column| relays.values().flatten().any(|sample| (column.figure)(sample).is_some()))
+                .collect();
+            for column in &columns {
+                let _ = write!(text, " {} |", column.name);
+            }
+            let _ = write!(text, "\n|---|{}\n", "---:|".repeat(columns.len()));
+            for (relay, samples) in relays {
+                let _ = write!(text, "| {relay} |");
+                for column in &columns {
+                    let _ = write!(
+                        text,
+                        " {} |",
+                        self.median_of(samples, column.figure)
+                            .map_or("–".to_owned(), |value| shown(value, column.digits))
+                    );
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// The targets as a Markdown table, of which only those that were measured.
+    pub fn targets_as_text(&self) -> String {
+        let mut text = "| target | at most | measured | |\n|---|---:|---:|---|\n".to_owned();
+        for Target { what, value, at_most } in TARGETS {
+            if let Some(value) = value(self) {
+                let verdict = if value <= *at_most { "met" } else { "**missed**" };
+                let _ = writeln!(text, "| {what} | {at_most} | {value:.3} | {verdict} |");
+            }
+        }
+        text
+    }
+
+    /// The median of a figure for each relay of a case.
+    pub fn each(&self, case: &str, figure: Figure) -> Vec<(&'static str, f64)> {
+        let relays = self.cases.get(case).into_iter().flatten();
+        relays.filter_map(|(relay, samples)| Some((*relay, self.median_of(samples, figure)?))).collect()
+    }
+}
+
+struct Column {
+    name: &'static str,
+    figure: Figure,
+    digits: usize,
+}
+
+const COLUMNS: &[Column] = &[
+    Column { name: "CPU, ns a message", figure: CPU, digits: 0 },
+    Column { name: "messages/s", figure: RATE, digits: 0 },
+    Column { name: "p50, µs", figure: P50, digits: 1 },
+    Column { name: "p99, µs", figure: P99, digits: 1 },
+    Column { name: "peak RSS, MB", figure: RSS, digits: 1 },
+    Column { name: "system calls a message", figure: CALLS, digits: 4 },
+    Column { name: "TERM to exit, ms", figure: EXIT, digits: 2 },
+    Column { name: "acknowledged and lost", figure: LOST, digits: 0 },
+];
+
+/// A number with so many digits behind the point.
+fn shown(value: f64, digits: usize) -> String {
+    format!("{value:.digits$}")
+}

@@ -1,0 +1,134 @@
+//! A byte pipe on our own ring: many connections onto one, without framing, books or confirmation.
+//!
+//! It asks the kernel for what the relay asks (multishot receive into the same buffers, one gathered send at a time) and looks
+//! at no byte: the difference between the two is what the relay's own work costs.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use slackwater::kernel::{Event, Gather};
+use slackwater::limits::{BUFFER_SIZE, GATHER_BYTES, GATHER_PIECES};
+use slackwater::ring::{Completion, Ring, Support};
+
+/// Memory of all buffers.
+const MEMORY: usize = 64 * 1024 * 1024;
+/// Bytes that wait for the sink, beyond which nothing is received: as the relay's own bound.
+const AHEAD: usize = 2 * 1024 * 1024;
+
+#[derive(Clone, Copy)]
+enum Owner {
+    Listener,
+    Source(usize),
+    Sink,
+}
+
+/// Relays from `from` to `to` until the process is stopped.
+///
+/// Errors: as bind(2), connect(2), io_uring_setup(2) and io_uring_enter(2).
+pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(from)?;
+    let sink = TcpStream::connect(to)?;
+    sink.set_nodelay(true)?;
+    let support = Support::detect().map_err(io::Error::other)?;
+    let ring = Ring::new(support, MEMORY).map_err(io::Error::other)?;
+    let mut pipe = Pipe {
+        ring,
+        sink: Rc::new(sink.into()),
+        sources: Vec::new(),
+        idle: VecDeque::new(),
+        queue: VecDeque::new(),
+        queued: 0,
+        sending: false,
+    };
+    pipe.ring.accept(Owner::Listener, &Rc::new(listener.into()));
+    let mut completions = Vec::new();
+    loop {
+        pipe.ring.park(None)?;
+        pipe.ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            pipe.handle(completion)?;
+        }
+        pipe.send();
+        pipe.receive();
+    }
+}
+
+struct Pipe {
+    ring: Ring<Owner>,
+    sink: Rc<OwnedFd>,
+    sources: Vec<Rc<OwnedFd>>,
+    /// Sources that nothing is received from, for want of buffers.
+    idle: VecDeque<usize>,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    sending: bool,
+}
+
+impl Pipe {
+    fn handle(&mut self, completion: Completion<Owner>) -> io::Result<()> {
+        match (completion.owner, completion.event) {
+            (Owner::Listener, Event::Accepted(connection)) => {
+                self.idle.push_back(self.sources.len());
+                self.sources.push(connection?);
+            }
+            (Owner::Source(key), event) => {
+                let ended = matches!(event, Event::EndOfStream);
+                if let Event::Received(lease) = event {
+                    let bytes = Bytes::from_owner(lease);
+                    self.queued += bytes.len();
+                    self.queue.push_back(bytes);
+                }
+                if completion.last && !ended {
+                    self.idle.push_back(key);
+                }
+            }
+            (Owner::Sink, Event::Sent(sent, _)) => self.sent(sent?),
+            (Owner::Listener | Owner::Sink, _) => {}
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, mut bytes: usize) {
+        self.sending = false;
+        self.queued -= bytes;
+        while let Some(front) = self.queue.front_mut() {
+            if bytes < front.len() {
+                *front = front.slice(bytes..);
+                break;
+            }
+            bytes -= front.len();
+            self.queue.pop_front();
+        }
+    }
+
+    fn send(&mut self) {
+        if self.sending || self.queue.is_empty() {
+            return;
+        }
+        let mut gather = Gather::default();
+        let mut bytes = 0;
+        for piece in self.queue.iter().take(GATHER_PIECES) {
+            bytes += piece.len();
+            gather.push(piece.clone());
+            if bytes >= GATHER_BYTES {
+                break;
+            }
+        }
+        self.ring.send(Owner::Sink, &self.sink, gather);
+        self.sending = true;
+    }
+
+    fn receive(&mut self) {
+        self.ring.offer(AHEAD.saturating_sub(self.queued));
+        let mut buffers = self.ring.offered_bytes() / BUFFER_SIZE;
+        while buffers > 0 {
+            let Some(key) = self.idle.pop_front() else { break };
+            self.ring.receive(Owner::Source(key), &self.sources[key]);
+            buffers -= 1;
+        }
+    }
+}
