@@ -90,6 +90,11 @@ pub const COMPLETION_ENTRIES: u32 = 8192;
 pub const GATHER_PIECES: usize = 1024;
 /// Most bytes of one gathered send: more than a socket takes at once only makes the kernel walk it twice.
 pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only leave the
+/// processor's caches before it is sent. A gathered send is seldom more.
+pub const AHEAD: usize = 2 * 1024 * 1024;
+/// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
+pub const STALL: Duration = Duration::from_millis(50);
 /// Bytes read at once from a sink that answers; the answer is thrown away.
 pub const ANSWER_BUFFER: usize = 512;
 /// Reads at most that are made of a sink's answers before its connection is closed: together more than a receive buffer holds

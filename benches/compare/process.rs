@@ -68,7 +68,10 @@ impl Running {
 
     /// Descriptors that they have open.
     pub fn descriptors(&self) -> usize {
-        self.family().iter().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)).sum()
+        self.family()
+            .iter()
+            .map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count))
+            .sum()
     }
 
     fn family(&self) -> Vec<i32> {

@@ -123,18 +123,7 @@ pub const CARBON: Relay = Relay::Configured {
     program: "carbon-c-relay",
     file: "carbon-c-relay.conf",
     // `-c`: else it would replace these characters of a message.
-    arguments: &[
-        "-f",
-        "@FILE@",
-        "-w",
-        "1",
-        "-b",
-        "2500",
-        "-q",
-        "1000000",
-        "-c",
-        "-_:#<>=.",
-    ],
+    arguments: &["-f", "@FILE@", "-w", "1", "-b", "2500", "-q", "1000000", "-c", "-_:#<>=."],
     fill: &[],
 };
 pub const SOCAT: Relay = Relay::Socat { name: "socat", from: "TCP-LISTEN", to: "TCP" };

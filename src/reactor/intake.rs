@@ -185,7 +185,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let framed = link.framer.feed(bytes, &mut self.runs);
         self.offer_runs(key, occupied, now);
         match framed {
-            Ok(()) => self.take_turns(key),
+            Ok(()) => self.take_turns(key, now),
             Err(error) => self.refuse(key, &error),
         }
     }
@@ -203,7 +203,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         if from.is_some_and(|from| !is_allowed(&self.sources[source].plan, from)) {
             self.ledger.refuse(source, 1);
             self.announce_refusal(source, from, now);
-            return self.take_turns(key);
+            return self.take_turns(key, now);
         }
         let link = &mut self.links[key];
         let (bytes, occupied) = keep(lease, payload, &mut self.lanes[link.route.copies_to()].block);
@@ -216,7 +216,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 debug!(?from, reason = error.reason(), %error, "datagram thrown away");
             }
         }
-        self.take_turns(key);
+        self.take_turns(key, now);
     }
 
     fn note_drops(&mut self, source: usize, more: u32, now: Instant) {
@@ -235,12 +235,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     /// Ends the receive of a link that had its turn while others wait, or one of whose sink links has its share.
-    fn take_turns(&mut self, key: usize) {
+    fn take_turns(&mut self, key: usize, now: Instant) {
         let Some(link) = self.links.get(key) else { return };
         let others_wait = !(self.hungry.is_empty() && self.parked.is_empty());
         let turn = if link.medium().is_datagrams() { DATAGRAMS_A_TURN } else { BUFFERS_A_TURN };
         let had_its_turn = others_wait && link.taken() >= turn;
-        if had_its_turn || self.is_held_back(key) {
+        if had_its_turn || self.holds_back(key, now).is_some() {
             self.links[key].cancel(&mut self.kernel, Owner::source(key));
         }
     }
@@ -308,7 +308,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// The kernel holds nothing of this link any more: it is armed again, read empty, or gone.
     pub(super) fn after_last_receive(&mut self, key: usize, now: Instant) {
         match self.links[key].intake {
-            Intake::Open | Intake::Lingering { .. } => self.wait_for_buffers(key),
+            Intake::Open | Intake::Lingering { .. } => self.wait_for_buffers(key, now),
             Intake::Frozen => self.empty(key, now),
             Intake::Ending => self.remove(key),
             Intake::Waiting | Intake::Emptying => unreachable!("such a link has no receive"),
@@ -316,9 +316,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
-    fn wait_for_buffers(&mut self, key: usize) {
+    fn wait_for_buffers(&mut self, key: usize, now: Instant) {
         let link = &self.links[key];
-        if let Some(full) = self.holds_back(key) {
+        if let Some(full) = self.holds_back(key, now) {
             self.lanes[full].held_back.push(key);
         } else if link.taken() == 0 {
             self.hungry.push_back(key);
@@ -327,15 +327,18 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    fn is_held_back(&self, key: usize) -> bool {
-        self.holds_back(key).is_some()
-    }
-
-    /// The sink link that has its share, and for which this link therefore waits.
-    fn holds_back(&self, key: usize) -> Option<usize> {
+    /// The sink link that has enough, and for which this link therefore waits. Senders of datagrams cannot wait: for them that is
+    /// only one that has its share.
+    pub(super) fn holds_back(&self, key: usize, now: Instant) -> Option<usize> {
         let link = &self.links[key];
+        let can_wait = !link.medium().is_datagrams();
         match self.sources[link.source].plan.overflow {
-            Overflow::Block => link.route.lanes().iter().copied().find(|&lane| self.has_its_share(lane)),
+            Overflow::Block => link
+                .route
+                .lanes()
+                .iter()
+                .copied()
+                .find(|&lane| self.has_its_share(lane) || can_wait && self.is_busy(lane, now)),
             Overflow::DropNewest => None,
         }
     }

@@ -14,7 +14,7 @@ use super::routes::Route;
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+use crate::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn turn(&mut self) -> io::Result<()> {
@@ -38,8 +38,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         if self.has_more_to_arm() {
             return self.kernel.park(Some(Duration::ZERO));
         }
-        let due = self.next_deadline();
         let now = self.kernel.now();
+        let due = self.next_deadline(now);
         self.kernel.park(due.map(|due| due.saturating_duration_since(now)))
     }
 
@@ -54,11 +54,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.kernel.reap(&mut self.completions);
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let lanes = self.lanes.iter().filter_map(|lane| lane.link.next_deadline());
         let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until());
+        let held_back = self.lanes.iter().filter(|lane| !lane.held_back.is_empty());
+        let stalls = held_back.filter_map(|lane| lane.link.queue().stalls_at(now));
         let idle = self.next_idle.filter(|_| self.stage == Stage::Running);
-        lanes.chain(listeners).chain(self.drain_deadline()).chain(idle).min()
+        lanes.chain(listeners).chain(self.drain_deadline()).chain(stalls).chain(idle).min()
     }
 
     fn tick(&mut self, now: Instant) {
@@ -92,9 +94,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
         self.kernel.offer(free / 2);
         self.give_back_memory();
-        self.release_held_back();
+        self.release_held_back(now);
         if self.kernel.offered_bytes() >= self.worth_arming() {
-            self.arm_waiting(self.kernel.offered_bytes() / BUFFER_SIZE);
+            self.arm_waiting(self.kernel.offered_bytes() / BUFFER_SIZE, now);
         }
         self.resume_accepting(now);
     }
@@ -107,19 +109,28 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         most.min(reserved) / 4
     }
 
-    fn release_held_back(&mut self) {
+    fn release_held_back(&mut self, now: Instant) {
         let enough = self.share() / 4 * 3;
-        for lane in self.lanes.iter_mut().filter(|lane| lane.link.queue().occupied() < enough) {
-            self.parked.extend(lane.held_back.drain(..));
+        for lane in 0..self.lanes.len() {
+            let queue = self.lanes[lane].link.queue();
+            let is_hungry = queue.unsent_bytes() < AHEAD / 2 || queue.stalls_at(now).is_none();
+            if queue.occupied() < enough && is_hungry {
+                self.parked.extend(self.lanes[lane].held_back.drain(..));
+            }
         }
     }
 
-    fn arm_waiting(&mut self, at_most: usize) {
+    fn arm_waiting(&mut self, at_most: usize, now: Instant) {
         let mut armed = 0;
         while armed < at_most {
             let Some(key) = self.hungry.pop_front().or_else(|| self.parked.pop_front()) else { break };
-            let Some(link) = self.links.get_mut(key) else { continue };
-            if link.is_receiving() && !link.is_armed() {
+            let Some(link) = self.links.get(key) else { continue };
+            if !link.is_receiving() || link.is_armed() {
+                continue;
+            }
+            if let Some(full) = self.holds_back(key, now) {
+                self.lanes[full].held_back.push(key);
+            } else if let Some(link) = self.links.get_mut(key) {
                 link.arm(&mut self.kernel, Owner::source(key));
                 armed += 1;
             }
@@ -167,6 +178,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// What each sink link may hold of that, so that one which stalls leaves the others theirs.
     fn share(&self) -> usize {
         (self.shared_bytes() / self.lanes.len()).max(2 * BUFFER_SIZE)
+    }
+
+    /// Whether a sink link that takes what it is sent has enough to go on with.
+    pub(super) fn is_busy(&self, lane: usize, now: Instant) -> bool {
+        let queue = self.lanes[lane].link.queue();
+        queue.unsent_bytes() >= AHEAD && queue.stalls_at(now).is_some()
     }
 
     /// Whether a sink link holds as much as it may.

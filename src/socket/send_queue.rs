@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::framing::{frames, slices, whole_prefix};
 use crate::kernel::Gather;
 use crate::ledger::{Outcome, Ticket};
-use crate::limits::{GATHER_BYTES, GATHER_PIECES, RUN_OVERHEAD};
+use crate::limits::{GATHER_BYTES, GATHER_PIECES, RUN_OVERHEAD, STALL};
 use crate::message::Run;
 
 struct Chunk {
@@ -33,6 +33,10 @@ pub struct SendQueue {
     cursor: (usize, usize),
     /// Bytes of memory that the chunks occupy.
     occupied: usize,
+    /// Bytes that are queued and not sent.
+    unsent: usize,
+    /// When our kernel last took something.
+    progressed: Option<Instant>,
 }
 
 impl SendQueue {
@@ -40,6 +44,7 @@ impl SendQueue {
     pub fn push(&mut self, run: Run, ticket: Ticket, now: Instant) {
         debug_assert_eq!(run.messages, ticket.messages(), "a ticket stands for its run");
         self.occupied += ticket.bytes();
+        self.unsent += run.wire_len();
         self.chunks.push_back(Chunk { run, ticket, since: now });
     }
 
@@ -67,6 +72,16 @@ impl SendQueue {
     /// Bytes handed to our kernel and not confirmed.
     pub fn unconfirmed_bytes(&self) -> u64 {
         self.sent - self.confirmed
+    }
+
+    /// Bytes that are queued and not handed to our kernel on this connection.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent
+    }
+
+    /// Until when our kernel has to take something, or the link counts as stalled; `None` if it does already.
+    pub fn stalls_at(&self, now: Instant) -> Option<Instant> {
+        self.progressed.map(|at| at + STALL).filter(|&at| at > now)
     }
 
     /// Bytes of memory that unsettled messages occupy.
@@ -114,21 +129,26 @@ impl SendQueue {
     }
 
     /// The first message that is not settled left as a datagram, or never will.
-    pub fn settle_first(&mut self, outcome: Outcome) {
+    pub fn settle_first(&mut self, outcome: Outcome, now: Instant) {
         let Some(front) = self.chunks.front_mut() else { return };
+        self.progressed = Some(now);
         if front.run.messages > 1 {
             let first = frames(&front.run).next().expect("a run has as many frames as messages");
+            self.unsent -= first.wire.end;
             front.ticket.split_first(1).settle(outcome);
             front.run.skip(first.wire.end, 1);
         } else if let Some(last) = self.chunks.pop_front() {
             self.occupied -= last.ticket.bytes();
+            self.unsent -= last.run.wire_len();
             last.ticket.settle(outcome);
         }
     }
 
     /// Our kernel took the next `bytes`.
-    pub fn advance(&mut self, bytes: usize) {
+    pub fn advance(&mut self, bytes: usize, now: Instant) {
+        self.progressed = Some(now);
         self.sent += bytes as u64;
+        self.unsent -= bytes;
         self.cursor.1 += bytes;
         while let Some(chunk) = self.chunks.get(self.cursor.0) {
             if self.cursor.1 < chunk.run.wire_len() {
@@ -164,6 +184,7 @@ impl SendQueue {
         self.deliver_part((position - self.confirmed) as usize);
         let again = self.chunks.iter().take(self.cursor.0).map(|chunk| u64::from(chunk.run.messages)).sum();
         (self.confirmed, self.sent, self.cursor) = (0, 0, (0, 0));
+        self.unsent = self.chunks.iter().map(|chunk| chunk.run.wire_len()).sum();
         again
     }
 
@@ -178,8 +199,7 @@ impl SendQueue {
 
     /// Gives up everything that is not settled: it counts as abandoned.
     pub fn abandon(&mut self) {
-        self.chunks.clear();
-        (self.confirmed, self.sent, self.cursor, self.occupied) = (0, 0, (0, 0), 0);
+        *self = SendQueue::default();
     }
 }
 
@@ -226,13 +246,13 @@ mod tests {
     fn a_short_send_goes_on_where_it_stopped() {
         let (mut queue, _ledger) = queued();
         assert_eq!(next(&queue), ["a", "bc\nde\n", "fgh\n"]);
-        queue.advance(1);
+        queue.advance(1, Instant::now());
         assert_eq!(next(&queue), ["bc\nde\n", "fgh\n"]);
-        queue.advance(4);
+        queue.advance(4, Instant::now());
         assert_eq!(next(&queue), ["e\n", "fgh\n"]);
-        queue.advance(2);
+        queue.advance(2, Instant::now());
         assert_eq!(next(&queue), ["fgh\n"]);
-        queue.advance(4);
+        queue.advance(4, Instant::now());
         assert!(!queue.has_unsent() && !queue.is_empty() && next(&queue).is_empty());
     }
 
@@ -242,7 +262,7 @@ mod tests {
         let at_boundary: String = (0..12)
             .map(|_| {
                 let mark = if queue.is_at_boundary() { '|' } else { '.' };
-                queue.advance(usize::from(queue.has_unsent()));
+                queue.advance(usize::from(queue.has_unsent()), Instant::now());
                 mark
             })
             .collect();
@@ -252,11 +272,11 @@ mod tests {
     #[test]
     fn only_what_was_sent_can_be_confirmed() {
         let (mut queue, ledger) = queued();
-        queue.advance(7);
+        queue.advance(7, Instant::now());
         assert!(queue.confirm(u64::MAX));
         assert_eq!(delivered_and_in_flight(&ledger), (2, 1));
         assert_eq!((queue.unconfirmed_bytes(), queue.unsettled_messages()), (0, 1));
-        queue.advance(4);
+        queue.advance(4, Instant::now());
         assert!(!queue.confirm(10));
         assert!(queue.confirm(11));
         assert!(queue.is_empty());
@@ -265,11 +285,11 @@ mod tests {
     #[test]
     fn a_rewind_delivers_whole_messages_and_sends_the_rest_again_from_its_beginning() {
         let (mut queue, ledger) = queued();
-        queue.advance(9);
+        queue.advance(9, Instant::now());
         assert_eq!(queue.rewind(5), 1, "the rest of the first chunk; the second had not been sent whole");
         assert_eq!(delivered_and_in_flight(&ledger), (1, 2));
         assert_eq!(next(&queue), ["de\n", "fgh\n"]);
-        queue.advance(7);
+        queue.advance(7, Instant::now());
         queue.confirm(7);
         assert_eq!(delivered_and_in_flight(&ledger), (3, 0));
     }
@@ -283,10 +303,10 @@ mod tests {
         };
         assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["abc", "de", "fgh"]);
         assert_eq!(texts(queue.datagrams(2, false, &mut Vec::new())), ["abc\n", "de\n"]);
-        queue.settle_first(Outcome::Delivered);
+        queue.settle_first(Outcome::Delivered, Instant::now());
         assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["de", "fgh"]);
-        queue.settle_first(Outcome::Failed);
-        queue.settle_first(Outcome::Delivered);
+        queue.settle_first(Outcome::Failed, Instant::now());
+        queue.settle_first(Outcome::Delivered, Instant::now());
         assert!(queue.is_empty() && queue.occupied() == 0 && !queue.has_unsent());
         assert_eq!((ledger.totals().delivered, ledger.totals().failed), (2, 1));
     }
@@ -294,7 +314,7 @@ mod tests {
     #[test]
     fn what_is_given_up_is_abandoned() {
         let (mut queue, ledger) = queued();
-        queue.advance(9);
+        queue.advance(9, Instant::now());
         queue.rewind(4);
         queue.abandon();
         assert_eq!((ledger.totals().delivered, ledger.totals().abandoned), (1, 2));

@@ -184,12 +184,12 @@ impl<S: Socket> Connection<S> {
     ) -> After {
         match (result, self.confirm) {
             (Ok(bytes), Confirm::Written) => {
-                queue.advance(bytes);
+                queue.advance(bytes, now);
                 self.delivered |= queue.confirm(queue.sent_bytes());
                 After::GoOn
             }
             (Ok(bytes), Confirm::Acked) => {
-                queue.advance(bytes);
+                queue.advance(bytes, now);
                 self.look_at = Some(now);
                 self.look_wait = shortest_look(pace);
                 After::GoOn
@@ -203,12 +203,12 @@ impl<S: Socket> Connection<S> {
     fn datagram_sent(&mut self, result: Result<usize, Errno>, queue: &mut SendQueue, now: Instant) -> After {
         match result {
             Ok(_) => {
-                queue.settle_first(Outcome::Delivered);
+                queue.settle_first(Outcome::Delivered, now);
                 self.delivered = true;
                 After::GoOn
             }
             Err(Errno::EMSGSIZE) => {
-                queue.settle_first(Outcome::Failed);
+                queue.settle_first(Outcome::Failed, now);
                 After::TooLarge(1)
             }
             // Those behind one that failed are cancelled, and sent again with it.

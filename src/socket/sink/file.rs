@@ -124,7 +124,7 @@ impl<K: Kernel> FileSink<K> {
                 gather.clear();
                 self.gather = Some(gather);
                 match result {
-                    Ok(bytes) if bytes > 0 => self.written(bytes),
+                    Ok(bytes) if bytes > 0 => self.written(bytes, now),
                     Ok(_) => self.failed(Errno::EIO, now),
                     Err(errno) => self.failed(errno, now),
                 }
@@ -166,8 +166,8 @@ impl<K: Kernel> FileSink<K> {
         }
     }
 
-    fn written(&mut self, bytes: usize) {
-        self.queue.advance(bytes);
+    fn written(&mut self, bytes: usize, now: Instant) {
+        self.queue.advance(bytes, now);
         self.queue.confirm(self.queue.sent_bytes());
         if self.backoff.failures() > 0 {
             info!(sink = self.name, "writes again");
