@@ -61,6 +61,9 @@ pub const BUFFER_SIZE: usize = DATAGRAM_MAX + 4 * 1024;
 pub const DATAGRAM_MAX: usize = 64 * 1024;
 /// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two.
 pub const BUFFERS_OFFERED_MAX: usize = 64;
+/// Most buffers of streams that it holds: what one turn receives, and what is sent then, stays in the processor's cache (1 MiB of
+/// it). Datagrams need more, since each takes one, but touch little of it.
+pub const BUFFERS_OFFERED: usize = 16;
 /// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
 pub const BUFFERS_MAX: usize = 32_768 - 1;
 /// Buffers that one link may take before another that waits for some has its turn.
@@ -92,7 +95,7 @@ pub const GATHER_PIECES: usize = 1024;
 pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only leave the
 /// processor's caches before it is sent. A gathered send is seldom more.
-pub const AHEAD: usize = 2 * 1024 * 1024;
+pub const AHEAD: usize = 512 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
 pub const STALL: Duration = Duration::from_millis(50);
 /// Bytes read at once from a sink that answers; the answer is thrown away.
@@ -104,7 +107,7 @@ pub const PARTING_READS: usize = 16 * 1024;
 pub const RING_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PARTING_READS * ANSWER_BUFFER >= 6 * 1024 * 1024);
-const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
+const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two() && BUFFERS_OFFERED <= BUFFERS_OFFERED_MAX);
 const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);
 const _: () = assert!(GATHER_PIECES <= 1024);

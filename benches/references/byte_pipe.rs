@@ -11,13 +11,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use slackwater::kernel::{Event, Gather};
-use slackwater::limits::{BUFFER_SIZE, GATHER_BYTES, GATHER_PIECES};
+use slackwater::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED, GATHER_BYTES, GATHER_PIECES};
 use slackwater::ring::{Completion, Ring, Support};
 
 /// Memory of all buffers.
 const MEMORY: usize = 64 * 1024 * 1024;
-/// Bytes that wait for the sink, beyond which nothing is received: as the relay's own bound.
-const AHEAD: usize = 2 * 1024 * 1024;
 
 #[derive(Clone, Copy)]
 enum Owner {
@@ -123,7 +121,10 @@ impl Pipe {
     }
 
     fn receive(&mut self) {
-        self.ring.offer(AHEAD.saturating_sub(self.queued));
+        if self.queued >= AHEAD {
+            return;
+        }
+        self.ring.offer(BUFFERS_OFFERED * BUFFER_SIZE);
         let mut buffers = self.ring.offered_bytes() / BUFFER_SIZE;
         while buffers > 0 {
             let Some(key) = self.idle.pop_front() else { break };

@@ -47,7 +47,9 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     max_in_flight: usize,
     /// The most bytes on the heap since it gave memory back.
     heap_peak: usize,
-    /// The part of it that is kept for reading what is thrown away.
+    /// Most bytes of buffers that the kernel is lent at once.
+    most_offered: usize,
+    /// The part of `max_in_flight` that is kept for reading what is thrown away.
     reserve: usize,
     sources: Vec<SourceOf>,
     listeners: Slab<Listener<K::Socket>>,

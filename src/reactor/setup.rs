@@ -20,7 +20,7 @@ use crate::config::plan::{Listen, Overflow, Sink, Source, Target};
 use crate::kernel::{Kernel, Medium, Waits};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
-use crate::limits::DROP_RESERVE_MIN;
+use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED, BUFFERS_OFFERED_MAX, DROP_RESERVE_MIN};
 use crate::message::Framing;
 use crate::socket::listener::{Listener, Seats};
 use crate::socket::sink::{Endpoint, FileSink, RemoteSink, SinkLink, Terms, Turn};
@@ -108,6 +108,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             bell,
             ledger,
             max_in_flight: setup.max_in_flight,
+            most_offered: most_offered(&setup.inlets),
             heap_peak: 0,
             reserve: reserve(&setup.inlets, setup.max_in_flight),
             sources: Vec::new(),
@@ -146,6 +147,11 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             }
         }
     }
+}
+
+fn most_offered<S>(inlets: &[Inlet<S>]) -> usize {
+    let has_datagrams = inlets.iter().any(|inlet| medium_of(&inlet.plan.listen).is_datagrams());
+    BUFFER_SIZE * if has_datagrams { BUFFERS_OFFERED_MAX } else { BUFFERS_OFFERED }
 }
 
 /// What is kept of `max_in_flight` for reading what is thrown away.

@@ -14,7 +14,7 @@ use super::routes::Route;
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
-use crate::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+use crate::limits::{AHEAD, BUFFER_SIZE};
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn turn(&mut self) -> io::Result<()> {
@@ -92,7 +92,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// link for one buffer at a time.
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
-        self.kernel.offer(free / 2);
+        self.kernel.offer((free / 2).min(self.most_offered));
         self.give_back_memory();
         self.release_held_back(now);
         if self.kernel.offered_bytes() >= self.worth_arming() {
@@ -104,7 +104,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's. Half
     /// of the reserve can be had always.
     fn worth_arming(&self) -> usize {
-        let most = (self.share() / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
+        let most = (self.share() / 2).min(self.most_offered);
         let reserved = if self.reserve > 0 { self.reserve / 2 } else { most };
         most.min(reserved) / 4
     }
