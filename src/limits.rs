@@ -43,6 +43,11 @@ pub const LINGER_DEFAULT: Duration = Duration::from_secs(5);
 /// Longest that a drain or a linger may be set to: a day. More is a slip of the pen, and could overflow the clock.
 pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest that messages may be made to wait for others: a tenth of a second is felt.
+pub const GATHER_MAX: Duration = Duration::from_millis(100);
+/// Completions that end such a wait: what a turn does at once.
+pub const GATHER_COMPLETIONS: usize = 256;
+
 /// Cores that may be asked for, and above every core's number: what a `cpu_set_t` holds (sched_setaffinity(2)).
 pub const CORES_MAX: usize = 1024;
 /// Longest name that may be given to a source or a sink, in bytes: it stands in every log line about it.

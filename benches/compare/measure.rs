@@ -17,6 +17,8 @@ use crate::results::Sample;
 
 /// What goes through before the measurement begins: buffers have grown, windows are open.
 const WARM_UP: Duration = Duration::from_millis(700);
+/// What starting, and looking, takes beside.
+const MARGIN: Duration = Duration::from_millis(1500);
 /// How long system calls are counted.
 const CALLS_FOR: Duration = Duration::from_millis(500);
 
@@ -35,6 +37,8 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         size: case.size,
         style: case.style,
         framing,
+        // Not by a stop: what a thousand connections have in the kernel takes longer than that is patient.
+        duration: Some(WARM_UP + duration + CALLS_FOR + MARGIN),
         ..SendPlan::new(to)
     };
     let sending = load::start(plan)?;
@@ -48,7 +52,6 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
     sample.system_calls_per_message = calls(&running, &counter);
     sample.peak_rss_kib = Some(running.peak_rss_kib());
 
-    sending.stopper().stop();
     let sent = sending.finish();
     let is_verified = !is_udp && relay != BYTE_PIPE;
     if is_verified {
@@ -65,7 +68,6 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         )
         .into());
     }
-    sample.latency = report.latency;
     Ok(sample)
 }
 
@@ -89,11 +91,13 @@ impl Counter<'_> {
 
 /// What the relay took for what arrived meanwhile.
 fn window(running: &Running, counter: &Counter<'_>, duration: Duration) -> Sample {
+    counter.sink.take_latency();
     let (begun, cpu, before) = (Instant::now(), running.cpu_nanos(), counter.messages());
     thread::sleep(duration);
     let (took, cpu, messages) = (begun.elapsed(), running.cpu_nanos() - cpu, counter.messages() - before);
     Sample {
         cpu_nanos_per_message: Some(cpu as f64 / messages.max(1) as f64),
+        latency: counter.sink.take_latency(),
         messages_per_second: Some(messages as f64 / took.as_secs_f64()),
         ..Sample::default()
     }

@@ -71,8 +71,8 @@ pub const GATHER: Relay = Relay::Slackwater {
     scheme: "tcp",
     name: "slackwater, gather=200us",
     from: "",
-    to: "?gather=200us",
-    arguments: ONE,
+    to: "",
+    arguments: &["--cores", "1", "--gather", "200us"],
 };
 pub const QUICK: Relay = Relay::Slackwater {
     scheme: "tcp",

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use slackwater::kernel::{Event, Gather};
@@ -45,7 +46,7 @@ pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     pipe.ring.accept(Owner::Listener, &Rc::new(listener.into()));
     let mut completions = Vec::new();
     loop {
-        pipe.ring.park(None)?;
+        pipe.ring.park(None, Duration::ZERO)?;
         pipe.ring.reap(&mut completions);
         for completion in completions.drain(..) {
             pipe.handle(completion)?;

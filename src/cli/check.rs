@@ -18,11 +18,14 @@ pub(super) struct Shown<'a>(pub(super) &'a Plan);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { cores, drain_timeout, max_in_flight, sources, sinks, ledger_file } = self.0;
+        let Plan { cores, drain_timeout, max_in_flight, gather, sources, sinks, ledger_file } = self.0;
         writeln!(f, "relay")?;
         row(f, "cores", shown_cores(cores))?;
         row(f, "max_in_flight", format_args!("{} for each core", size(*max_in_flight)))?;
         row(f, "drain_timeout", time(*drain_timeout))?;
+        if !gather.is_zero() {
+            row(f, "gather", time(*gather))?;
+        }
         if let Some(file) = ledger_file {
             row(f, "ledger", file.display())?;
         }

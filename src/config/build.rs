@@ -20,7 +20,8 @@ use super::source::{Draft, source};
 use super::values::{duration, size};
 use super::word::Word;
 use crate::limits::{
-    DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, MAX_IN_FLIGHT_MIN,
+    DRAIN_TIMEOUT_DEFAULT, DRAIN_TIMEOUT_MAX, GATHER_MAX, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX,
+    MAX_IN_FLIGHT_MIN,
 };
 
 /// On loopback: nobody else reaches a relay that was only tried out.
@@ -34,6 +35,7 @@ struct Whole<'a> {
     cores_word: Option<Word<'a>>,
     drain_timeout: Duration,
     max_in_flight: usize,
+    gather: Duration,
     ledger_file: Option<PathBuf>,
 }
 
@@ -98,6 +100,8 @@ impl RunArgs {
             flag_or(("--max-in-flight", &self.max_in_flight), (file, "max_in_flight"), in_flight)?;
         let drain_timeout =
             flag_or(("--drain-timeout", &self.drain_timeout), (file, "drain_timeout"), timeout)?;
+        let at_most = |text: &str| duration(text, Duration::ZERO..=GATHER_MAX);
+        let gather = flag_or(("--gather", &self.gather), (file, "gather"), at_most)?;
         let ledger = file.get("ledger", |text| Ok(PathBuf::from(text)))?;
         let asked = match &self.cores {
             Some(text) => Some((cores(text)?, Word::typed("--cores", text))),
@@ -109,6 +113,7 @@ impl RunArgs {
             cores_word,
             drain_timeout: drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
             max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
+            gather: gather.unwrap_or(Duration::ZERO),
             ledger_file: self.ledger.clone().or(ledger),
         })
     }
@@ -199,6 +204,7 @@ fn assemble(
         cores: cores_for(&whole, &sinks)?,
         drain_timeout: whole.drain_timeout,
         max_in_flight: whole.max_in_flight,
+        gather: whole.gather,
         sources,
         sinks,
         ledger_file: whole.ledger_file,

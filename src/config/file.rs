@@ -19,8 +19,8 @@ pub struct ConfigFile {
 }
 
 /// What a file may say outside of sources and sinks.
-pub(super) const TOP_KEYS: [&str; 6] =
-    ["cores", "drain_timeout", "max_in_flight", "ledger", "source", "sink"];
+pub(super) const TOP_KEYS: [&str; 7] =
+    ["cores", "drain_timeout", "max_in_flight", "gather", "ledger", "source", "sink"];
 
 impl ConfigFile {
     /// `text`, as it stands in the file that the user calls `path`.

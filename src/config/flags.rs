@@ -27,6 +27,9 @@ pub struct RunArgs {
     /// Bound on what is received and not yet delivered, per core [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub max_in_flight: Option<String>,
+    /// Wait for more messages to come together: costs each up to DURATION, saves processor time [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    pub gather: Option<String>,
     /// Write the books to FILE at the end, as JSON
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,

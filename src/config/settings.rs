@@ -147,7 +147,10 @@ fn unknown(key: Word<'_>, known: Known<'_>) -> Mistake {
 
 /// Keys of a file that only one kind of table has, and which.
 const IN_FILE: [(&[&str], &str); 3] = [
-    (&["cores", "drain_timeout", "max_in_flight", "ledger"], "before the first [[source]] and [[sink]]"),
+    (
+        &["cores", "drain_timeout", "max_in_flight", "gather", "ledger"],
+        "before the first [[source]] and [[sink]]",
+    ),
     (&["listen", "to", "max_message", "oversize", "overflow", "allow"], "below a [[source]]"),
     (&["send", "confirm", "balance"], "below a [[sink]]"),
 ];

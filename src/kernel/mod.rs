@@ -114,11 +114,12 @@ pub trait Kernel {
     /// Asks for the end of an operation. Its own completion still comes, before or after the cancel's, and may carry data.
     fn cancel(&mut self, owner: Self::Owner, target: Token);
 
-    /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end).
+    /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end). Where
+    /// `gather` is not zero it waits that long for more of them; if none came by then, the first one ends the wait.
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
-    fn park(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()>;
     /// Collects every completion that is there.
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>);
 

@@ -138,7 +138,14 @@ impl Relay {
         let outlets = outlets.iter().map(Outlet::try_clone).collect::<io::Result<Vec<_>>>()?;
         let outlets = self.plan.sinks.iter().cloned().zip(outlets).collect();
         let bell = control.bell()?;
-        Ok(Setup { control, bell, max_in_flight: self.plan.max_in_flight, inlets, outlets })
+        Ok(Setup {
+            control,
+            bell,
+            max_in_flight: self.plan.max_in_flight,
+            gather: self.plan.gather,
+            inlets,
+            outlets,
+        })
     }
 
     /// Where it listens for TCP connections, with the ports that the kernel chose.

@@ -17,7 +17,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -45,6 +45,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     bell: K::Socket,
     ledger: Ledger,
     max_in_flight: usize,
+    /// How long to wait for more beside the first thing that comes.
+    gather: Duration,
     /// The most bytes on the heap since it gave memory back.
     heap_peak: usize,
     /// Most bytes of buffers that the kernel is lent at once.

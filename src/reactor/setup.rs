@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -33,6 +33,8 @@ pub struct Setup<S> {
     pub bell: S,
     /// Bound on received and not yet settled bytes.
     pub max_in_flight: usize,
+    /// How long to wait for more beside the first thing that comes.
+    pub gather: Duration,
     /// One for each source, in the plan's order.
     pub inlets: Vec<Inlet<S>>,
     /// One for each sink, in the plan's order.
@@ -108,6 +110,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             bell,
             ledger,
             max_in_flight: setup.max_in_flight,
+            gather: setup.gather,
             most_offered: most_offered(&setup.inlets),
             heap_peak: 0,
             reserve: reserve(&setup.inlets, setup.max_in_flight),

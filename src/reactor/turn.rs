@@ -36,11 +36,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Sleeps until something happens or is due. The one system call of a turn under load.
     fn park(&mut self) -> io::Result<()> {
         if self.has_more_to_arm() {
-            return self.kernel.park(Some(Duration::ZERO));
+            return self.kernel.park(Some(Duration::ZERO), Duration::ZERO);
         }
         let now = self.kernel.now();
         let due = self.next_deadline(now);
-        self.kernel.park(due.map(|due| due.saturating_duration_since(now)))
+        let gather = if self.stage == Stage::Running { self.gather } else { Duration::ZERO };
+        self.kernel.park(due.map(|due| due.saturating_duration_since(now)), gather)
     }
 
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need

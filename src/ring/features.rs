@@ -61,6 +61,12 @@ impl Support {
                 works: self.multishot,
                 cost: "each is asked for again after every completion: more processor time, and no datagram sources",
             },
+            Feature {
+                name: "IORING_FEAT_MIN_TIMEOUT",
+                since: "6.12",
+                works: self.gathers,
+                cost: "`gather` has no effect",
+            },
             Feature { name: "provided buffer rings", since: "5.19", works: true, cost: "" },
         ];
         Ok(setup.into_iter().chain(operations).collect())
@@ -75,11 +81,15 @@ mod tests {
     fn what_the_tests_run_with_is_there() {
         let features = Support::detect().unwrap().features().unwrap();
         assert!(features.iter().filter(|feature| feature.cost.is_empty()).all(|feature| feature.works));
-        let without = Support { deferred: false, multishot: false }.features().unwrap();
+        let without = Support { deferred: false, multishot: false, gathers: false }.features().unwrap();
         let missing = without.iter().filter(|feature| !feature.works).map(|feature| feature.name);
         assert_eq!(
             missing.collect::<Vec<_>>(),
-            ["IORING_SETUP_SINGLE_ISSUER | DEFER_TASKRUN", "multishot accept and receive"]
+            [
+                "IORING_SETUP_SINGLE_ISSUER | DEFER_TASKRUN",
+                "multishot accept and receive",
+                "IORING_FEAT_MIN_TIMEOUT"
+            ]
         );
     }
 }

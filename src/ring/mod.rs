@@ -31,7 +31,9 @@ use slots::Slots;
 pub use support::{SetupError, Support};
 
 use crate::kernel::{self, Gather, Token, Waits};
-use crate::limits::{ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, RING_CLOSE_TIMEOUT, SUBMISSION_ENTRIES};
+use crate::limits::{
+    ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, GATHER_COMPLETIONS, RING_CLOSE_TIMEOUT, SUBMISSION_ENTRIES,
+};
 
 /// What a completion says.
 pub type Event = kernel::Event<Rc<OwnedFd>, Lease>;
@@ -195,18 +197,24 @@ impl<O: Copy> Ring<O> {
         }
     }
 
-    /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end).
+    /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end). Where
+    /// `gather` is not zero it waits that long for more of them; if none came by then, the first one ends the wait
+    /// (`min_wait_usec`, io_uring_enter(2)).
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
-    pub fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let entered = match timeout {
-            None => self.uring.submit_and_wait(1),
-            Some(timeout) => {
-                let timespec = types::Timespec::from(timeout);
-                self.uring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
-            }
-        };
+    pub fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+        let timespec = timeout.map(types::Timespec::from);
+        let mut arguments = types::SubmitArgs::new();
+        if let Some(timespec) = &timespec {
+            arguments = arguments.timespec(timespec);
+        }
+        let mut completions = 1;
+        if self.support.gathers && !gather.is_zero() {
+            arguments = arguments.min_wait_usec(gather.as_micros() as u32);
+            completions = GATHER_COMPLETIONS;
+        }
+        let entered = self.uring.submitter().submit_with_args(completions, &arguments);
         match entered {
             Err(error) if !is_passing(&error) => Err(error),
             _ => Ok(()),

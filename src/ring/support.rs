@@ -29,6 +29,9 @@ pub struct Support {
     pub deferred: bool,
     /// Multishot accept (5.19) and receive (6.0); without them each is armed again after every completion.
     pub multishot: bool,
+    /// Waits for several completions that end early when one is there (`IORING_FEAT_MIN_TIMEOUT`, 6.12); without them `gather` has no
+    /// effect.
+    pub gathers: bool,
 }
 
 /// Why io_uring cannot be used here, and what to do about it.
@@ -150,7 +153,7 @@ fn is_too_old(release: &str) -> bool {
 
 impl Support {
     /// Everything that a supported kernel has.
-    const FULL: Support = Support { deferred: true, multishot: true };
+    const FULL: Support = Support { deferred: true, multishot: true, gathers: true };
 
     /// Finds out what works by using it once.
     ///
@@ -161,13 +164,16 @@ impl Support {
         if is_too_old(&release) {
             return Err(SetupError::TooOld(release));
         }
-        let deferred = match Support::FULL.build() {
-            Ok(_) => true,
-            Err(SetupError::Lacks { error, .. }) if error.raw_os_error() == Some(libc::EINVAL) => false,
+        let (uring, deferred) = match Support::FULL.build() {
+            Ok(uring) => (uring, true),
+            Err(SetupError::Lacks { error, .. }) if error.raw_os_error() == Some(libc::EINVAL) => {
+                (Support { deferred: false, ..Support::FULL }.build()?, false)
+            }
             Err(error) => return Err(error),
         };
-        let multishot = receives_one_byte(Support { deferred, multishot: true })?;
-        Ok(Support { deferred, multishot })
+        let gathers = uring.params().is_feature_min_timeout();
+        let multishot = receives_one_byte(Support { deferred, multishot: true, gathers })?;
+        Ok(Support { deferred, multishot, gathers })
     }
 
     /// A ring without buffers.
@@ -205,7 +211,7 @@ fn receives_one_byte(support: Support) -> Result<bool, SetupError> {
     sender.write_all(b"!").map_err(lacks)?;
     ring.offer(BUFFER_SIZE);
     ring.receive((), &Rc::new(receiver.into()));
-    ring.park(Some(PROBE_TIMEOUT)).map_err(lacks)?;
+    ring.park(Some(PROBE_TIMEOUT), Duration::ZERO).map_err(lacks)?;
     let mut completions = Vec::new();
     ring.reap(&mut completions);
     let received = match completions.into_iter().next().map(|completion| completion.event) {

@@ -11,7 +11,7 @@ use super::*;
 use crate::limits::BUFFERS_OFFERED_MAX;
 
 const HANG: Duration = Duration::from_secs(10);
-const PLAIN: Support = Support { deferred: false, multishot: false };
+const PLAIN: Support = Support { deferred: false, multishot: false, gathers: false };
 
 fn ring(support: Support) -> Ring<u8> {
     Ring::new(support, 8 * BUFFER_SIZE).expect("a ring")
@@ -26,7 +26,7 @@ fn reap_until(ring: &mut Ring<u8>, enough: impl Fn(&[Completion<u8>]) -> bool) -
     let (mut completions, deadline) = (Vec::new(), Instant::now() + HANG);
     while !enough(&completions) {
         assert!(Instant::now() < deadline, "hangs with {} completions", completions.len());
-        ring.park(Some(Duration::from_millis(100))).unwrap();
+        ring.park(Some(Duration::from_millis(100)), Duration::ZERO).unwrap();
         ring.reap(&mut completions);
     }
     completions
@@ -187,7 +187,7 @@ fn a_ring_dropped_with_operations_in_flight_takes_them_back_first() {
     ring.offer(2 * BUFFER_SIZE);
     ring.receive(1, &receiver);
     ring.watch(1, &receiver);
-    ring.park(Some(Duration::from_millis(1))).unwrap();
+    ring.park(Some(Duration::from_millis(1)), Duration::ZERO).unwrap();
     drop(ring);
     assert_eq!(Rc::strong_count(&receiver), 1, "no slot holds the socket any more");
     drop(sender);

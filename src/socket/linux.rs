@@ -78,8 +78,8 @@ impl<O: Copy> Kernel for Ring<O> {
         self.cancel(owner, target);
     }
 
-    fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.park(timeout)
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+        self.park(timeout, gather)
     }
 
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>) {

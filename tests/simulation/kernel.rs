@@ -422,7 +422,7 @@ impl Kernel for SimKernel {
     }
 
     /// Lets the world go on until something has completed, or `timeout` is over.
-    fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn park(&mut self, timeout: Option<Duration>, _gather: Duration) -> io::Result<()> {
         let deadline = timeout.map(|timeout| self.world.borrow().now + timeout);
         loop {
             self.world.borrow_mut().check_progress();

@@ -71,6 +71,7 @@ fn nothing_typed_relays_from_loopback_to_stdout_on_one_core() {
         cores: Cores::Count(1),
         drain_timeout: Duration::from_secs(25),
         max_in_flight: 64 << 20,
+        gather: Duration::ZERO,
         sources: vec![
             usual_source("tcp-5140", at("127.0.0.1", 5140)),
             usual_datagrams("udp-5140", at("127.0.0.1", 5140)),
@@ -91,6 +92,7 @@ fn everything_typed_is_in_the_plan() {
         cores: Some("0,3".to_owned()),
         drain_timeout: Some("4m".to_owned()),
         max_in_flight: Some("1.5MiB".to_owned()),
+        gather: Some("200us".to_owned()),
         ledger: Some(PathBuf::from("books.json")),
         config: None,
     };
@@ -113,6 +115,7 @@ fn everything_typed_is_in_the_plan() {
         cores: Cores::List(vec![0, 3]),
         drain_timeout: Duration::from_secs(240),
         max_in_flight: 3 << 19,
+        gather: Duration::from_micros(200),
         sources: vec![input, usual_source("tcp-0", at("::", 0))],
         sinks: vec![output],
         ledger_file: Some(PathBuf::from("books.json")),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::haul::{Haul, Streak};
 use super::latencies::Latencies;
-use super::report::{Received, Report, Tally};
+use super::report::{Latency, Received, Report, Tally};
 use super::sequence::Sequence;
 
 /// The figures, and each stream by run and connection.
@@ -68,6 +68,11 @@ impl Books {
     /// The figures so far.
     pub(super) fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// How late messages came since the last call.
+    pub(super) fn take_latency(&mut self) -> Option<Latency> {
+        std::mem::take(&mut self.latencies).summary()
     }
 
     /// The figures so far, with each stream's.

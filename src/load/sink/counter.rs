@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::books::Books;
 use super::haul::Haul;
-use super::report::{Report, Tally};
+use super::report::{Latency, Report, Tally};
 
 /// Taken once per read, not once per message.
 #[derive(Debug, Default)]
@@ -73,6 +73,10 @@ impl Counter {
 
     pub(super) fn tally(&self) -> Tally {
         self.state().books.tally()
+    }
+
+    pub(super) fn take_latency(&self) -> Option<Latency> {
+        self.state().books.take_latency()
     }
 
     pub(super) fn report(&self) -> Report {

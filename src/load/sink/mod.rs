@@ -32,7 +32,7 @@ use self::datagrams::receive_until_stopped;
 use self::gate::Gate;
 use self::link::{Link, Visit};
 use self::registry::Registry;
-use self::report::{Report, Tally};
+use self::report::{Latency, Report, Tally};
 use super::place::Place;
 use super::stop::Stop;
 use crate::limits::LOAD_STOP_PATIENCE;
@@ -134,6 +134,11 @@ impl SinkHandle {
     /// The figures so far.
     pub fn tally(&self) -> Tally {
         self.shared.counter.tally()
+    }
+
+    /// How late messages came since this was last asked, if they said when they were due; the final report tells of what comes after.
+    pub fn take_latency(&self) -> Option<Latency> {
+        self.shared.counter.take_latency()
     }
 
     /// Waits until so many distinct messages have come, at most for `timeout`; says whether they have.

@@ -96,7 +96,7 @@ pub struct Report {
     pub tally: Tally,
     /// One entry a generator's connection, by run and connection.
     pub streams: Vec<Received>,
-    /// Where messages said when they were due: how late they came.
+    /// Where messages said when they were due: how late they came, since that was last taken.
     pub latency: Option<Latency>,
 }
 

@@ -43,6 +43,7 @@ fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<End
         bell: control.bell().unwrap(),
         control: Arc::clone(&control),
         max_in_flight: MAX_IN_FLIGHT_MIN,
+        gather: std::time::Duration::ZERO,
         inlets: vec![inlet],
         outlets: vec![(sink, Outlet::Remote(endpoints))],
     };
@@ -96,7 +97,7 @@ fn lines(sink: &TcpListener, count: usize) -> Vec<String> {
 fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     for (deferred, multishot) in [(true, true), (true, false), (false, true), (false, false)] {
         let sink = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, started) = start_tcp(Support { deferred, multishot }, &sink);
+        let (address, started) = start_tcp(Support { deferred, multishot, gathers: false }, &sink);
         let mut senders: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for round in 0..3 {
             senders.iter_mut().for_each(|sender| writeln!(sender, "message {round}").unwrap());
@@ -121,6 +122,7 @@ fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
         control: Arc::clone(&control),
         bell: control.bell().unwrap(),
         max_in_flight: plan.max_in_flight,
+        gather: plan.gather,
         inlets: vec![inlet],
         outlets: vec![(plan.sinks[0].clone(), outlet)],
     };
