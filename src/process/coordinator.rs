@@ -83,8 +83,9 @@ impl Relay {
         }
         let began = Instant::now();
         *drain = Some(Drain { began, cause, deadline: began + self.plan.drain_timeout, expiring: false });
-        info!(cause = cause.as_str(), "draining");
+        // First, since a log that is written to a terminal takes its time.
         self.ask(Phase::Drain);
+        info!(cause = cause.as_str(), "draining");
     }
 
     fn expire(&self, drain: &mut Option<Drain>, cause: Cause) {

@@ -29,7 +29,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let next = self.stage.after(event);
         if next != self.stage {
             self.stage = next;
-            self.advanced = true;
+            self.has_ended |= matches!(next, Stage::Drained | Stage::Expired);
             begin(self);
         }
     }

@@ -81,8 +81,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     accept_again: Option<Instant>,
     /// Whether a descriptor and perhaps a seat came free since the last look.
     a_link_went: bool,
-    /// Whether the stage changed since the coordinator was last told.
-    advanced: bool,
+    /// Whether nothing is in flight any more, which is all that the coordinator waits for, and it is not told yet.
+    has_ended: bool,
     unsettled: Vec<Unsettled>,
 }
 

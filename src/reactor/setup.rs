@@ -131,7 +131,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             next_idle: None,
             accept_again: None,
             a_link_went: false,
-            advanced: false,
+            has_ended: false,
             unsettled: Vec::new(),
         };
         setup.inlets.into_iter().for_each(|inlet| reactor.open_source(inlet, now));

@@ -142,7 +142,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let totals = self.ledger.totals();
         debug_assert!(totals.balances(), "the books balance at every moment: {totals:?}");
         self.control.published.publish(&totals, self.is_sealed());
-        if std::mem::take(&mut self.advanced) {
+        if std::mem::take(&mut self.has_ended) {
             self.control.report();
         }
     }
