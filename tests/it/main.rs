@@ -58,6 +58,8 @@ mod short_drain;
 mod signals;
 /// A sink that resets in the middle of a send.
 mod sink_resets;
+/// Life after life.
+mod soak;
 /// A terminal that takes nothing.
 mod stalled_terminal;
 /// What keeps a relay from starting, and what it says then.
