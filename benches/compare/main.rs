@@ -38,7 +38,7 @@ struct Arguments {
     #[arg(long, default_value = "")]
     only: String,
     /// Folder for the results: compare.json, compare.md and the plots.
-    #[arg(long, default_value = "target/compare")]
+    #[arg(long, default_value = "benches/results")]
     into: PathBuf,
     /// `cargo bench` adds this.
     #[arg(long, hide = true)]

@@ -28,19 +28,23 @@ pub(super) fn read(bytes: impl Iterator<Item = u8> + Clone) -> Result<Option<Cou
 
 /// Writes `LEN SP`.
 pub(super) fn write(len: usize, out: &mut Vec<u8>) {
-    let header = header_of(len);
-    out.resize(out.len() + header, b' ');
-    let mut rest = len;
-    for digit in out.iter_mut().rev().skip(1).take(header - 1) {
+    let mut text = [b' '; usize::MAX.ilog10() as usize + 2];
+    let (mut begin, mut rest) = (text.len() - 1, len);
+    loop {
+        begin -= 1;
         // Below ten, so it fits.
-        *digit = b'0' + (rest % 10) as u8;
+        text[begin] = b'0' + (rest % 10) as u8;
         rest /= 10;
+        if rest == 0 {
+            return out.extend_from_slice(&text[begin..]);
+        }
     }
 }
 
-/// Bytes of `LEN SP` for a payload of that many bytes.
-pub(super) fn header_of(len: usize) -> usize {
-    len.checked_ilog10().unwrap_or(0) as usize + 2
+/// Bytes of `LEN SP` before each of so many payloads with so many bytes together, at most.
+pub(super) fn headers_of_all(messages: usize, payload: usize) -> usize {
+    let mean = payload as f64 / messages.max(1) as f64;
+    (messages as f64 * (2.0 + mean.max(1.0).log10())).ceil() as usize
 }
 
 #[cold]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::counted::Header;
 use super::line::LINE;
-use super::wire::{frames, payloads, slices};
+use super::wire::{for_each_payload, frames, slices};
 use super::{CR, LF, NUL};
 use crate::message::{Framing, Run};
 
@@ -44,23 +44,31 @@ fn payload_of_one(run: &Run) -> Bytes {
 }
 
 fn counted(run: &Run, header: Header) -> Bytes {
-    let size = frames(run).map(|frame| header.size(frame.payload.len()) + frame.payload.len()).sum();
+    let size = header.size_of_all(run.messages as usize, payload_bytes(run));
     let mut out = Vec::with_capacity(size);
-    for payload in payloads(run) {
+    for_each_payload(run, |payload| {
         header.write(payload.len(), &mut out);
-        out.extend_from_slice(&payload);
-    }
-    debug_assert_eq!(out.len(), size);
+        out.extend_from_slice(payload);
+    });
+    debug_assert!(out.len() <= size);
     out.into()
 }
 
-fn delimited(run: &Run, push: impl Fn(&[u8], &mut Vec<u8>)) -> Bytes {
-    // At most that: a payload has at least one byte, and what is stripped from it only makes room.
-    let size = frames(run).map(|frame| frame.payload.len() + 1).sum();
-    let mut out = Vec::with_capacity(size);
-    for payload in payloads(run) {
-        push(&payload, &mut out);
+/// What the payloads are together at most: each but a datagram's has a byte at least around it.
+fn payload_bytes(run: &Run) -> usize {
+    match run.framing {
+        Framing::Datagram => run.wire_len(),
+        Framing::Line | Framing::Nul | Framing::Octet | Framing::U32 => {
+            run.wire_len() - run.messages as usize
+        }
     }
+}
+
+fn delimited(run: &Run, push: impl Fn(&[u8], &mut Vec<u8>)) -> Bytes {
+    // At most that: what is stripped from a payload only makes room.
+    let size = payload_bytes(run) + run.messages as usize;
+    let mut out = Vec::with_capacity(size);
+    for_each_payload(run, |payload| push(payload, &mut out));
     debug_assert!(out.len() <= size);
     out.into()
 }

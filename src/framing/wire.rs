@@ -51,6 +51,26 @@ pub fn payloads(run: &Run) -> impl Iterator<Item = Cow<'_, [u8]>> {
     frames(run).map(|frame| payload(run, frame.payload))
 }
 
+/// The same, to be looked at one after another: the fastest way through a run.
+pub fn for_each_payload(run: &Run, mut each: impl FnMut(&[u8])) {
+    match run.framing {
+        Framing::Line => for_each_delimited(run, LF, each),
+        Framing::Nul => for_each_delimited(run, NUL, each),
+        Framing::Octet | Framing::U32 | Framing::Datagram => payloads(run).for_each(|payload| each(&payload)),
+    }
+}
+
+fn for_each_delimited(run: &Run, end: u8, mut each: impl FnMut(&[u8])) {
+    let mut begin = 0;
+    for at in memchr_iter(end, &run.body) {
+        match begin == 0 && !run.head.is_empty() {
+            true => each(&[&run.head, &run.body[..at]].concat()),
+            false => each(&run.body[begin..at]),
+        }
+        begin = at + 1;
+    }
+}
+
 fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
     let (in_head, in_body) = parts(run, at);
     match (in_head.is_empty(), in_body.is_empty()) {
