@@ -315,30 +315,31 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
+    /// Lets a link wait for its sink links, or for buffers.
     fn wait_for_buffers(&mut self, key: usize, now: Instant) {
-        let link = &self.links[key];
-        if let Some(full) = self.holds_back(key, now) {
-            self.lanes[full].held_back.push(key);
-        } else if link.taken() == 0 {
-            self.hungry.push_back(key);
-        } else {
-            self.parked.push_back(key);
+        match self.holds_back(key, now) {
+            Some(full) => self.lanes[full].held_back.push(key),
+            None => self.queue_for_buffers(key),
         }
     }
 
-    /// The sink link that has enough, and for which this link therefore waits. Senders of datagrams cannot wait: for them that is
-    /// only one that has its share.
+    /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
+    pub(super) fn queue_for_buffers(&mut self, key: usize) {
+        match self.links.get(key) {
+            Some(link) if link.taken() == 0 => self.hungry.push_back(key),
+            Some(_) => self.parked.push_back(key),
+            None => {}
+        }
+    }
+
+    /// The sink link that has enough, and for which this link therefore waits. Senders of datagrams cannot wait.
     pub(super) fn holds_back(&self, key: usize, now: Instant) -> Option<usize> {
         let link = &self.links[key];
         let can_wait = !link.medium().is_datagrams();
         match self.sources[link.source].plan.overflow {
-            Overflow::Block => link
-                .route
-                .lanes()
-                .iter()
-                .copied()
-                .find(|&lane| self.has_its_share(lane) || can_wait && self.is_busy(lane, now)),
+            Overflow::Block => {
+                link.route.lanes().iter().copied().find(|&lane| self.has_enough(lane, can_wait, now))
+            }
             Overflow::DropNewest => None,
         }
     }

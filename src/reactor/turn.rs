@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use tracing::error;
 
-use super::Reactor;
 use super::dispatch::Owner;
 use super::routes::Route;
+use super::{Lane, Reactor};
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
@@ -111,12 +111,11 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     fn release_held_back(&mut self, now: Instant) {
-        let enough = self.share() / 4 * 3;
         for lane in 0..self.lanes.len() {
-            let queue = self.lanes[lane].link.queue();
-            let is_hungry = queue.unsent_bytes() < AHEAD / 2 || queue.stalls_at(now).is_none();
-            if queue.occupied() < enough && is_hungry {
-                self.parked.extend(self.lanes[lane].held_back.drain(..));
+            if !self.has_enough(lane, true, now) {
+                for key in std::mem::take(&mut self.lanes[lane].held_back) {
+                    self.queue_for_buffers(key);
+                }
             }
         }
     }
@@ -181,10 +180,18 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         (self.shared_bytes() / self.lanes.len()).max(2 * BUFFER_SIZE)
     }
 
-    /// Whether a sink link that takes what it is sent has enough to go on with.
-    pub(super) fn is_busy(&self, lane: usize, now: Instant) -> bool {
-        let queue = self.lanes[lane].link.queue();
-        queue.unsent_bytes() >= AHEAD && queue.stalls_at(now).is_some()
+    /// Whether source links are to wait for a sink link: it has its share or, if they `can_wait`, is busy, since it takes what it is
+    /// sent and that is plenty. Once one waits, all others that come do until much of it is sent: else those that are received
+    /// from would keep the link as full as it is, and the one that waits would wait for ever.
+    pub(super) fn has_enough(&self, lane: usize, can_wait: bool, now: Instant) -> bool {
+        let Lane { link, held_back, .. } = &self.lanes[lane];
+        let (share, ahead) = match held_back.is_empty() {
+            true => (self.share(), AHEAD),
+            false => (self.share() / 4 * 3, AHEAD / 2),
+        };
+        let queue = link.queue();
+        let is_busy = queue.unsent_bytes() >= ahead && queue.stalls_at(now).is_some();
+        queue.occupied() >= share || can_wait && is_busy
     }
 
     /// Whether a sink link holds as much as it may.
