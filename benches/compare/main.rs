@@ -23,7 +23,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use cases::{CASES, STOPS};
-use results::Results;
+use relays::Relay;
+use results::{Results, Sample};
 
 /// Measures relays side by side.
 #[derive(Parser)]
@@ -74,13 +75,13 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.only)) {
             for relay in case.relays {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                results.add(case.name, relay.name(), measure::run(case, *relay, duration)?);
+                take(&mut results, case.name, *relay, measure::run(case, *relay, duration));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.only)) {
             for relay in case.relays {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                results.add(case.name, relay.name(), stop::run(case, *relay)?);
+                take(&mut results, case.name, *relay, stop::run(case, *relay));
             }
         }
     }
@@ -88,4 +89,12 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     plots::draw(&results, &arguments.into)?;
     eprintln!("{}", results.targets_as_text());
     Ok(())
+}
+
+/// A relay that cannot be measured is said, and missing in the results; the others are measured all the same.
+fn take(results: &mut Results, case: &'static str, relay: Relay, sample: Result<Sample, Box<dyn Error>>) {
+    match sample {
+        Ok(sample) => results.add(case, relay.name(), sample),
+        Err(error) => eprintln!("not measured: {case}: {}: {error}", relay.name()),
+    }
 }
