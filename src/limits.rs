@@ -66,9 +66,9 @@ pub const BUFFER_SIZE: usize = DATAGRAM_MAX + 4 * 1024;
 pub const DATAGRAM_MAX: usize = 64 * 1024;
 /// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two.
 pub const BUFFERS_OFFERED_MAX: usize = 64;
-/// Most buffers of streams that it holds: what one turn receives, and what is sent then, stays in the processor's cache (1 MiB of
-/// it). Datagrams need more, since each takes one, but touch little of it.
-pub const BUFFERS_OFFERED: usize = 16;
+/// Most buffers of streams that it holds. Fewer (16 were tried) are cheaper over a few connections, and many times dearer over a
+/// thousand, most of which find none then and have to be armed again.
+pub const BUFFERS_OFFERED: usize = 64;
 /// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
 pub const BUFFERS_MAX: usize = 32_768 - 1;
 /// Buffers that one link may take before another that waits for some has its turn.
