@@ -48,6 +48,9 @@ pub const GATHER_MAX: Duration = Duration::from_millis(100);
 /// Completions that end such a wait: what a turn does at once.
 pub const GATHER_COMPLETIONS: usize = 256;
 
+/// What stands for a wait without end where the kernel needs one.
+pub const LONGEST_PARK: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Cores that may be asked for, and above every core's number: what a `cpu_set_t` holds (sched_setaffinity(2)).
 pub const CORES_MAX: usize = 1024;
 /// Longest name that may be given to a source or a sink, in bytes: it stands in every log line about it.
@@ -64,11 +67,9 @@ const _: () =
 pub const BUFFER_SIZE: usize = DATAGRAM_MAX + 4 * 1024;
 /// Longest datagram that is received whole, in bytes; UDP carries a little less (RFC 768).
 pub const DATAGRAM_MAX: usize = 64 * 1024;
-/// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two.
+/// Most buffers that the kernel may hold for receives at once; the entries of the buffer ring, a power of two. A
+/// quarter of that was cheaper over a few connections, and dearer over a thousand, most of which find none and are armed again.
 pub const BUFFERS_OFFERED_MAX: usize = 64;
-/// Most buffers of streams that it holds. Fewer (16 were tried) are cheaper over a few connections, and many times dearer over a
-/// thousand, most of which find none then and have to be armed again.
-pub const BUFFERS_OFFERED: usize = 64;
 /// Most buffers of one ring: the kernel's bound on buffer ids (io_uring_register_buf_ring(3)).
 pub const BUFFERS_MAX: usize = 32_768 - 1;
 /// Buffers that one link may take before another that waits for some has its turn.
@@ -98,8 +99,8 @@ pub const COMPLETION_ENTRIES: u32 = 8192;
 pub const GATHER_PIECES: usize = 1024;
 /// Most bytes of one gathered send: more than a socket takes at once only makes the kernel walk it twice.
 pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only leave the
-/// processor's caches before it is sent. A gathered send is seldom more.
+/// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only take
+/// memory, and leave the processor's caches before it is sent.
 pub const AHEAD: usize = 512 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
 pub const STALL: Duration = Duration::from_millis(50);
@@ -112,7 +113,7 @@ pub const PARTING_READS: usize = 16 * 1024;
 pub const RING_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PARTING_READS * ANSWER_BUFFER >= 6 * 1024 * 1024);
-const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two() && BUFFERS_OFFERED <= BUFFERS_OFFERED_MAX);
+const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
 const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);
 const _: () = assert!(GATHER_PIECES <= 1024);

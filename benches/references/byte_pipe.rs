@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slackwater::kernel::{Event, Gather};
-use slackwater::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED, GATHER_BYTES, GATHER_PIECES};
+use slackwater::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, GATHER_BYTES, GATHER_PIECES};
 use slackwater::ring::{Completion, Ring, Support};
 
 /// Memory of all buffers.
@@ -125,7 +125,7 @@ impl Pipe {
         if self.queued >= AHEAD {
             return;
         }
-        self.ring.offer(BUFFERS_OFFERED * BUFFER_SIZE);
+        self.ring.offer(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
         let mut buffers = self.ring.offered_bytes() / BUFFER_SIZE;
         while buffers > 0 {
             let Some(key) = self.idle.pop_front() else { break };

@@ -29,7 +29,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let next = self.stage.after(event);
         if next != self.stage {
             self.stage = next;
-            self.has_ended |= matches!(next, Stage::Drained | Stage::Expired);
+            self.owes_report |= matches!(next, Stage::Drained | Stage::Expired);
             begin(self);
         }
     }
@@ -87,7 +87,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.lingering.push(key);
         self.next_look = Some(now);
         if !link.is_armed() {
-            self.parked.push_back(key);
+            self.queue_for_buffers(key);
         }
     }
 

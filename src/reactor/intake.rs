@@ -104,7 +104,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Whatever comes is taken in from here on.
     pub(super) fn begin_receiving(&mut self, key: usize) {
         self.links[key].intake = Intake::Open;
-        self.parked.push_back(key);
+        self.queue_for_buffers(key);
     }
 
     /// Parts with the links that were silent for too long, as a drain does.
@@ -237,7 +237,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Ends the receive of a link that had its turn while others wait, or one of whose sink links has its share.
     fn take_turns(&mut self, key: usize, now: Instant) {
         let Some(link) = self.links.get(key) else { return };
-        let others_wait = !(self.hungry.is_empty() && self.parked.is_empty());
+        let others_wait = !self.unarmed.is_empty();
         let turn = if link.medium().is_datagrams() { DATAGRAMS_A_TURN } else { BUFFERS_A_TURN };
         let had_its_turn = others_wait && link.taken() >= turn;
         if had_its_turn || self.holds_back(key, now).is_some() {
@@ -323,12 +323,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Lets a link wait for buffers. One that found none comes before one that had some, or a few would always take them all.
+    /// Lets a link wait for buffers, if it is still there.
     pub(super) fn queue_for_buffers(&mut self, key: usize) {
-        match self.links.get(key) {
-            Some(link) if link.taken() == 0 => self.hungry.push_back(key),
-            Some(_) => self.parked.push_back(key),
-            None => {}
+        if let Some(link) = self.links.get(key) {
+            self.unarmed.push(key, link.taken());
         }
     }
 

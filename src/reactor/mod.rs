@@ -11,6 +11,7 @@ mod memory;
 mod routes;
 mod setup;
 mod turn;
+mod unarmed;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +28,8 @@ pub use control::{Control, Phase};
 pub use dispatch::Owner;
 use routes::{Pool, Route};
 pub use setup::{Inlet, Outlet, Setup, medium_of};
+
+use unarmed::Unarmed;
 
 use crate::config::plan::Source;
 use crate::kernel::{CompletionOf, Kernel};
@@ -49,8 +52,6 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     gather: Duration,
     /// The most bytes on the heap since it gave memory back.
     heap_peak: usize,
-    /// Most bytes of buffers that the kernel is lent at once.
-    most_offered: usize,
     /// The part of `max_in_flight` that is kept for reading what is thrown away.
     reserve: usize,
     sources: Vec<SourceOf>,
@@ -59,10 +60,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     lanes: Vec<Lane<K>>,
     /// For each sink, its links among the lanes.
     pools: Vec<Pool>,
-    /// Links that were armed and got nothing, for want of buffers: they get the next ones, in this order.
-    hungry: VecDeque<usize>,
-    /// The other links that are not armed, in the order in which they get buffers after those.
-    parked: VecDeque<usize>,
+    /// Links that are not armed, and wait for buffers.
+    unarmed: Unarmed,
     /// Links without a seat, in the order in which they get one.
     waiting: VecDeque<usize>,
     /// Links that a drain reads on from.
@@ -81,8 +80,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     accept_again: Option<Instant>,
     /// Whether a descriptor and perhaps a seat came free since the last look.
     a_link_went: bool,
-    /// Whether nothing is in flight any more, which is all that the coordinator waits for, and it is not told yet.
-    has_ended: bool,
+    /// Whether it came to the end of its work, which is all that the coordinator waits for, and has not said so yet.
+    owes_report: bool,
     unsettled: Vec<Unsettled>,
 }
 

@@ -15,12 +15,13 @@ use slab::Slab;
 
 use super::dispatch::Owner;
 use super::routes::{Pool, plan_pool};
+use super::unarmed::Unarmed;
 use super::{Control, Lane, Reactor, SourceOf};
 use crate::config::plan::{Listen, Overflow, Sink, Source, Target};
 use crate::kernel::{Kernel, Medium, Waits};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED, BUFFERS_OFFERED_MAX, DROP_RESERVE_MIN};
+use crate::limits::DROP_RESERVE_MIN;
 use crate::message::Framing;
 use crate::socket::listener::{Listener, Seats};
 use crate::socket::sink::{Endpoint, FileSink, RemoteSink, SinkLink, Terms, Turn};
@@ -111,7 +112,6 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             ledger,
             max_in_flight: setup.max_in_flight,
             gather: setup.gather,
-            most_offered: most_offered(&setup.inlets),
             heap_peak: 0,
             reserve: reserve(&setup.inlets, setup.max_in_flight),
             sources: Vec::new(),
@@ -119,8 +119,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             links: Slab::new(),
             lanes,
             pools,
-            hungry: VecDeque::new(),
-            parked: VecDeque::new(),
+            unarmed: Unarmed::default(),
             waiting: VecDeque::new(),
             lingering: Vec::new(),
             emptying: VecDeque::new(),
@@ -131,7 +130,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             next_idle: None,
             accept_again: None,
             a_link_went: false,
-            has_ended: false,
+            owes_report: false,
             unsettled: Vec::new(),
         };
         setup.inlets.into_iter().for_each(|inlet| reactor.open_source(inlet, now));
@@ -150,11 +149,6 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             }
         }
     }
-}
-
-fn most_offered<S>(inlets: &[Inlet<S>]) -> usize {
-    let has_datagrams = inlets.iter().any(|inlet| medium_of(&inlet.plan.listen).is_datagrams());
-    BUFFER_SIZE * if has_datagrams { BUFFERS_OFFERED_MAX } else { BUFFERS_OFFERED }
 }
 
 /// What is kept of `max_in_flight` for reading what is thrown away.

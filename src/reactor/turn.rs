@@ -14,7 +14,7 @@ use super::{Lane, Reactor};
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
-use crate::limits::{AHEAD, BUFFER_SIZE};
+use crate::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn turn(&mut self) -> io::Result<()> {
@@ -47,8 +47,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
     /// come that would lead to the next turn.
     fn has_more_to_arm(&self) -> bool {
-        let some_wait = !(self.hungry.is_empty() && self.parked.is_empty());
-        some_wait && self.kernel.offered_bytes() >= self.worth_arming()
+        !self.unarmed.is_empty() && self.kernel.offered_bytes() >= self.worth_arming()
     }
 
     fn reap(&mut self) {
@@ -93,7 +92,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// link for one buffer at a time.
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
-        self.kernel.offer((free / 2).min(self.most_offered));
+        self.kernel.offer(free / 2);
         self.give_back_memory();
         self.release_held_back(now);
         if self.kernel.offered_bytes() >= self.worth_arming() {
@@ -105,7 +104,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's. Half
     /// of the reserve can be had always.
     fn worth_arming(&self) -> usize {
-        let most = (self.share() / 2).min(self.most_offered);
+        let most = (self.share() / 2).min(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
         let reserved = if self.reserve > 0 { self.reserve / 2 } else { most };
         most.min(reserved) / 4
     }
@@ -123,7 +122,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     fn arm_waiting(&mut self, at_most: usize, now: Instant) {
         let mut armed = 0;
         while armed < at_most {
-            let Some(key) = self.hungry.pop_front().or_else(|| self.parked.pop_front()) else { break };
+            let Some(key) = self.unarmed.pop() else { break };
             let Some(link) = self.links.get(key) else { continue };
             if !link.is_receiving() || link.is_armed() {
                 continue;
@@ -141,7 +140,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let totals = self.ledger.totals();
         debug_assert!(totals.balances(), "the books balance at every moment: {totals:?}");
         self.control.published.publish(&totals, self.is_sealed());
-        if std::mem::take(&mut self.has_ended) {
+        if std::mem::take(&mut self.owes_report) {
             self.control.report();
         }
     }

@@ -32,7 +32,8 @@ pub use support::{SetupError, Support};
 
 use crate::kernel::{self, Gather, Token, Waits};
 use crate::limits::{
-    ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, GATHER_COMPLETIONS, RING_CLOSE_TIMEOUT, SUBMISSION_ENTRIES,
+    ANSWER_BUFFER, BUFFER_SIZE, BUFFERS_MAX, GATHER_COMPLETIONS, LONGEST_PARK, RING_CLOSE_TIMEOUT,
+    SUBMISSION_ENTRIES,
 };
 
 /// What a completion says.
@@ -204,16 +205,19 @@ impl<O: Copy> Ring<O> {
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
     pub fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+        let gathers = self.support.gathers && !gather.is_zero();
+        // Without any end to the wait, that for more would be the end of it, also when nothing came
+        // (`io_cqring_min_timer_wakeup` in io_uring/io_uring.c): an idle relay would wake up again and again.
+        let timeout = timeout.or(gathers.then_some(LONGEST_PARK));
         let timespec = timeout.map(types::Timespec::from);
         let mut arguments = types::SubmitArgs::new();
         if let Some(timespec) = &timespec {
             arguments = arguments.timespec(timespec);
         }
-        let mut completions = 1;
-        if self.support.gathers && !gather.is_zero() {
+        if gathers {
             arguments = arguments.min_wait_usec(gather.as_micros() as u32);
-            completions = GATHER_COMPLETIONS;
         }
+        let completions = if gathers { GATHER_COMPLETIONS } else { 1 };
         let entered = self.uring.submitter().submit_with_args(completions, &arguments);
         match entered {
             Err(error) if !is_passing(&error) => Err(error),

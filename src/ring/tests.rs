@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use bytes::Bytes;
 use nix::errno::Errno;
+use nix::sys::eventfd::EventFd;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::*;
 use crate::limits::BUFFERS_OFFERED_MAX;
@@ -116,6 +119,38 @@ fn free_buffers_keep_their_memory_only_as_far_as_they_are_told_to() {
     let mut kept: Vec<_> = std::iter::from_fn(|| ring.take_buffer()).collect();
     let firsts: Vec<u8> = kept.iter_mut().map(|buffer| buffer.as_mut_slice()[0]).collect();
     assert_eq!(firsts, [7, 7, 0, 0, 0, 0, 0, 0], "those that were used last first");
+}
+
+/// What one park gathers that begins with a bell that rings already, or without one, and meets a timer.
+fn gathered(rings: bool, gather: Duration, timer_after: Duration) -> usize {
+    let mut ring = ring(detected());
+    let bell = EventFd::new().unwrap();
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty()).unwrap();
+    timer.set(Expiration::OneShot(timer_after.into()), TimerSetTimeFlags::empty()).unwrap();
+    for fd in [bell.as_fd(), timer.as_fd()] {
+        ring.wake(1, &Rc::new(fd.try_clone_to_owned().unwrap()));
+    }
+    if rings {
+        bell.write(1).unwrap();
+    }
+    ring.park(None, gather).unwrap();
+    let mut completions = Vec::new();
+    ring.reap(&mut completions);
+    completions.len()
+}
+
+#[test]
+fn a_park_that_gathers_waits_for_more_than_the_first_completion() {
+    let (gather, timer) = (Duration::from_millis(300), Duration::from_millis(100));
+    if detected().gathers {
+        assert_eq!(gathered(true, gather, timer), 2);
+    }
+    assert_eq!(gathered(true, Duration::ZERO, timer), 1);
+}
+
+#[test]
+fn a_park_that_gathers_sleeps_on_while_nothing_comes() {
+    assert_eq!(gathered(false, Duration::from_millis(1), Duration::from_millis(50)), 1);
 }
 
 impl Event {

@@ -93,3 +93,18 @@ fn a_relay_that_nobody_ever_used_is_gone_at_once() {
     let refused = TcpStream::connect(sink.address()).is_ok();
     assert!(refused, "the sink outlives the relay");
 }
+
+#[test]
+fn a_drain_waits_for_nothing_that_could_be_gathered() {
+    let sink = load::listen(load::Place::loopback(), Framing::Line).unwrap();
+    let relay = Order::tcp("", &sink.place().to_string()).args(&["--gather", "100ms"]).start();
+    let series = Series { run: 1, connection: 0, size: 64, framing: Framing::Line };
+    let mut sender = Sender::connect(relay.address(), series, HANG).expect("the relay accepts");
+    sender.write_messages(5).expect("the relay reads");
+    assert!(sink.wait_for(5, HANG));
+    std::thread::sleep(IDLE);
+    let end = relay.terminate();
+    end.assert_all_delivered(5);
+    // One such wait would take as long, and a drain takes several turns.
+    assert!(end.book("drain_micros") < 100_000, "{} us", end.book("drain_micros"));
+}
