@@ -312,6 +312,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unsent_is_known_whatever_becomes_of_the_connection() {
+        let (mut queue, _ledger) = queued();
+        assert_eq!(queue.unsent_bytes(), 11);
+        queue.advance(9, Instant::now());
+        assert_eq!(queue.unsent_bytes(), 2);
+        queue.confirm(9);
+        assert_eq!(queue.unsent_bytes(), 2, "what is confirmed was sent");
+        queue.rewind(9);
+        assert_eq!(
+            queue.unsent_bytes(),
+            4,
+            "a message that was sent in part is sent again from its beginning"
+        );
+        queue.settle_first(Outcome::Delivered, Instant::now());
+        assert_eq!(queue.unsent_bytes(), 0);
+    }
+
+    #[test]
+    fn a_link_that_takes_nothing_for_a_while_is_stalled() {
+        let (mut queue, _ledger) = queued();
+        let now = Instant::now();
+        assert_eq!(queue.stalls_at(now), None, "nothing was ever taken");
+        queue.advance(1, now);
+        assert_eq!(queue.stalls_at(now), Some(now + STALL));
+        assert_eq!(queue.stalls_at(now + STALL), None);
+    }
+
+    #[test]
     fn what_is_given_up_is_abandoned() {
         let (mut queue, ledger) = queued();
         queue.advance(9, Instant::now());
