@@ -139,6 +139,10 @@ pub const RETURN_AFTER: Duration = Duration::from_secs(1);
 pub const RETURN_GRACE: Duration = Duration::from_secs(1);
 /// Datagrams of one link that are handed to the kernel at once, in one chain: a failure sends those behind it again.
 pub const DATAGRAMS_AT_ONCE: usize = 64;
+/// Datagrams that one call of sendmsg(2) puts out (`UDP_MAX_SEGMENTS` in include/linux/udp.h; later kernels take 128).
+pub const SEGMENTS_MAX: u32 = 64;
+/// Bytes of them: as if it were one datagram, an IPv4 packet without options (`ip_append_data` in net/ipv4/ip_output.c).
+pub const SEGMENTED_BYTES_MAX: usize = 65_535 - 20 - 8;
 /// How long a sink that sent FIN may take to acknowledge what was sent before that.
 pub const PEER_CLOSE_GRACE: Duration = Duration::from_millis(200);
 /// A sink connection that lasted so long counts as proven even if it delivered nothing: the next attempt is made at once.

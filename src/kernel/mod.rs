@@ -95,7 +95,7 @@ pub trait Kernel {
     fn watch(&mut self, owner: Self::Owner, socket: &Self::Socket) -> Token;
     /// Sends what `gather` holds, or its beginning.
     fn send(&mut self, owner: Self::Owner, socket: &Self::Socket, gather: Gather) -> Token;
-    /// Sends each of `datagrams` whole, one after another; where one fails, those after it are cancelled. One for which there is no
+    /// Sends each of `datagrams` whole, or all that it is made of, one after another; where one fails, those after it are cancelled. One for which there is no
     /// room fails with `EAGAIN`: [`Kernel::await_room`] tells when there is.
     fn send_datagrams(
         &mut self,

@@ -1,7 +1,7 @@
 //! The ring against the real kernel, over socket pairs and loopback.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
@@ -185,6 +185,29 @@ fn accept_connect_and_a_gathered_send_move_bytes_over_loopback() {
     let mut got = [0; 11];
     peer.as_mut().unwrap().read_exact(&mut got).unwrap();
     assert_eq!(&got, b"hello xxxxx");
+}
+
+#[test]
+fn one_send_is_cut_into_datagrams_where_they_end() {
+    let mut ring = ring(detected());
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sender.connect(peer.local_addr().unwrap()).unwrap();
+    let mut group = Gather::default();
+    group.push_datagram(Bytes::from_static(b"on"), Bytes::from_static(b"e"));
+    group.push_datagram(Bytes::new(), Bytes::from_static(b"two"));
+    group.push_datagram(Bytes::new(), Bytes::from_static(b"3"));
+    let mut single = Gather::default();
+    single.push_datagram(Bytes::new(), Bytes::from_static(b"single"));
+    ring.send_datagrams(1, &Rc::new(sender.into()), vec![group, single]);
+    let sent = reap_until(&mut ring, |all| all.len() == 2);
+    assert!(matches!(&sent[0].event, Event::Sent(Ok(7), gather) if gather.datagrams() == 3));
+    let mut datagram = [0; 99];
+    let received = [(); 4].map(|()| {
+        let bytes = peer.recv(&mut datagram).unwrap();
+        String::from_utf8_lossy(&datagram[..bytes]).into_owned()
+    });
+    assert_eq!(received, ["one", "two", "3", "single"]);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What the kernel reads a gathered send or write through: vectors that point at the slices of a [`Gather`].
 //!
-//! Lives here: those vectors and their header, kept for the next operation. Never here: the slices themselves.
+//! Lives here: those vectors, their header, and how it is cut into datagrams. Never here: the slices themselves. Sources:
+//! sendmsg(2), cmsg(3), udp(7).
 
+use std::mem::offset_of;
 use std::ptr;
 
 use bytes::Bytes;
@@ -13,13 +15,30 @@ use crate::kernel::Gather;
 pub(super) struct Vectors {
     vectors: Vec<libc::iovec>,
     header: libc::msghdr,
+    cut: Cut,
+}
+
+/// A control message that has one send cut into datagrams: `UDP_SEGMENT` with their length. It ends as `CMSG_SPACE` says, since
+/// it is aligned like its header.
+#[repr(C)]
+struct Cut {
+    header: libc::cmsghdr,
+    segment: u16,
+}
+
+impl Cut {
+    fn into(segment: u16) -> Cut {
+        let len = offset_of!(Cut, segment) + size_of::<u16>();
+        let header = libc::cmsghdr { cmsg_len: len, cmsg_level: libc::SOL_UDP, cmsg_type: libc::UDP_SEGMENT };
+        Cut { header, segment }
+    }
 }
 
 impl Default for Vectors {
     fn default() -> Vectors {
         // SAFETY: msghdr(2) is a C structure of integers and pointers; all zeroes is its empty value.
         let header = unsafe { std::mem::zeroed() };
-        Vectors { vectors: Vec::new(), header }
+        Vectors { vectors: Vec::new(), header, cut: Cut::into(0) }
     }
 }
 
@@ -38,6 +57,11 @@ impl Vectors {
         let count = self.fill(gather).len();
         self.header.msg_iov = self.vectors.as_mut_ptr();
         self.header.msg_iovlen = count;
+        if let Some(segment) = gather.segment() {
+            self.cut = Cut::into(segment);
+            self.header.msg_control = ptr::from_mut(&mut self.cut).cast();
+            self.header.msg_controllen = size_of::<Cut>();
+        }
         ptr::from_ref(&self.header)
     }
 }

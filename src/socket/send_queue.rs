@@ -113,19 +113,31 @@ impl SendQueue {
         }
     }
 
-    /// The first messages that are not settled, each for a datagram of its own: as it is framed, or its payload alone. `spare`
-    /// gathers are used again.
-    pub fn datagrams(&self, at_most: usize, payload_only: bool, spare: &mut Vec<Gather>) -> Vec<Gather> {
+    /// The first messages that are not settled, each for a datagram of its own: as it is framed, or its payload alone. Those next
+    /// to each other that are of one length, up to `longest`, leave together. `spare` gathers are used again.
+    pub fn datagrams(
+        &self,
+        at_most: usize,
+        payload_only: bool,
+        longest: usize,
+        spare: &mut Vec<Gather>,
+    ) -> Vec<Gather> {
         let each =
             self.chunks.iter().flat_map(|chunk| frames(&chunk.run).map(move |frame| (&chunk.run, frame)));
-        let datagrams = each.take(at_most).map(|(run, frame)| {
+        let mut gathers: Vec<Gather> = Vec::new();
+        for (run, frame) in each.take(at_most) {
             let (head, body) = slices(run, if payload_only { frame.payload } else { frame.wire });
-            let mut gather = spare.pop().unwrap_or_default();
-            gather.push(head);
-            gather.push(body);
-            gather
-        });
-        datagrams.collect()
+            let len = head.len() + body.len();
+            match gathers.last_mut() {
+                Some(gather) if gather.fits(len, longest) => gather.push_datagram(head, body),
+                _ => {
+                    let mut gather = spare.pop().unwrap_or_default();
+                    gather.push_datagram(head, body);
+                    gathers.push(gather);
+                }
+            }
+        }
+        gathers
     }
 
     /// The first message that is not settled left as a datagram, or never will.
@@ -301,10 +313,10 @@ mod tests {
             let text = |gather: &Gather| gather.iter().flat_map(|piece| piece.to_vec()).collect();
             datagrams.iter().map(|gather| String::from_utf8(text(gather)).unwrap()).collect()
         };
-        assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["abc", "de", "fgh"]);
-        assert_eq!(texts(queue.datagrams(2, false, &mut Vec::new())), ["abc\n", "de\n"]);
+        assert_eq!(texts(queue.datagrams(9, true, 0, &mut Vec::new())), ["abc", "de", "fgh"]);
+        assert_eq!(texts(queue.datagrams(2, false, 0, &mut Vec::new())), ["abc\n", "de\n"]);
         queue.settle_first(Outcome::Delivered, Instant::now());
-        assert_eq!(texts(queue.datagrams(9, true, &mut Vec::new())), ["de", "fgh"]);
+        assert_eq!(texts(queue.datagrams(9, true, 0, &mut Vec::new())), ["de", "fgh"]);
         queue.settle_first(Outcome::Failed, Instant::now());
         queue.settle_first(Outcome::Delivered, Instant::now());
         assert!(queue.is_empty() && queue.occupied() == 0 && !queue.has_unsent());

@@ -108,8 +108,13 @@ impl Relay {
 
 fn messages(rng: &mut Rng, sender: usize, datagrams: bool) -> Vec<Vec<u8>> {
     let count = rng.usize(1..=150);
+    let alike = rng.bool().then(|| rng.usize(..300));
     let message = |number: usize| {
-        let length = if rng.u8(..8) == 0 { rng.usize(..14_000) } else { rng.usize(..300) };
+        let length = match (alike, rng.u8(..8)) {
+            (Some(length), _) => length,
+            (None, 0) => rng.usize(..14_000),
+            (None, _) => rng.usize(..300),
+        };
         let key = number % 5;
         let end = if datagrams { "" } else { "\n" };
         format!("k{key} s{sender} #{number} {}{end}", "x".repeat(length)).into_bytes()

@@ -35,6 +35,8 @@ pub(super) struct Connection<S> {
     /// When to send again after a shortage in our kernel.
     not_before: Option<Instant>,
     room: Room,
+    /// The longest datagrams of which one call may put out several.
+    pub(super) longest_segment: usize,
     pub(super) opened: Instant,
     /// Whether anything was delivered on it.
     delivered: bool,
@@ -51,7 +53,17 @@ enum Room {
 
 struct Send {
     token: Token,
-    result: Option<Result<usize, Errno>>,
+    result: Option<Sent>,
+}
+
+/// What became of a send.
+#[derive(Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) result: Result<usize, Errno>,
+    /// How many datagrams it was; 0 of a part of a stream.
+    pub(super) datagrams: u32,
+    /// How long each of several was.
+    pub(super) segment: Option<u16>,
 }
 
 /// What a send's completion means for its connection.
@@ -92,6 +104,7 @@ impl<S: Socket> Connection<S> {
             look_wait: CONFIRM_WAIT_MIN,
             not_before: None,
             room: Room::Plenty,
+            longest_segment: if medium == Medium::Udp { usize::from(u16::MAX) } else { 0 },
             opened: now,
             delivered: false,
         })
@@ -154,21 +167,21 @@ impl<S: Socket> Connection<S> {
     pub(super) fn sent(
         &mut self,
         token: Token,
-        result: Result<usize, Errno>,
+        sent: Sent,
         queue: &mut SendQueue,
         pace: Pace,
         now: Instant,
     ) -> After {
         if let Some(send) = self.sends.iter_mut().find(|send| send.token == token) {
-            send.result = Some(result);
+            send.result = Some(sent);
         }
         let mut after = After::GoOn;
         // A chain's results count in its order, whatever order they come in.
-        while let Some(result) = self.sends.front().and_then(|send| send.result) {
+        while let Some(sent) = self.sends.front().and_then(|send| send.result) {
             self.sends.pop_front();
             let of_this = match self.medium.is_datagrams() {
-                true => self.datagram_sent(result, queue, now),
-                false => self.stream_sent(result, queue, pace, now),
+                true => self.datagrams_sent(sent, queue, now),
+                false => self.stream_sent(sent.result, queue, pace, now),
             };
             after = after.and(of_this);
         }
@@ -200,28 +213,44 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    fn datagram_sent(&mut self, result: Result<usize, Errno>, queue: &mut SendQueue, now: Instant) -> After {
-        match result {
-            Ok(_) => {
-                queue.settle_first(Outcome::Delivered, now);
+    fn datagrams_sent(&mut self, sent: Sent, queue: &mut SendQueue, now: Instant) -> After {
+        match (sent.result, sent.segment) {
+            (Ok(_), _) => {
+                (0..sent.datagrams).for_each(|_| queue.settle_first(Outcome::Delivered, now));
                 self.delivered = true;
                 After::GoOn
             }
-            Err(Errno::EMSGSIZE) => {
+            // More than a packet of this way holds; each alone is sent in fragments (`udp_send_skb` in net/ipv4/udp.c).
+            (Err(Errno::EMSGSIZE | Errno::EINVAL), Some(segment)) => {
+                self.longest_segment = usize::from(segment) - 1;
+                After::GoOn
+            }
+            // This way's device, or what encrypts on it, cuts nothing (as above).
+            (Err(Errno::EIO), Some(_)) => {
+                self.longest_segment = 0;
+                After::GoOn
+            }
+            (Err(errno), _) => self.datagram_failed(errno, queue, now),
+        }
+    }
+
+    fn datagram_failed(&mut self, errno: Errno, queue: &mut SendQueue, now: Instant) -> After {
+        match errno {
+            Errno::EMSGSIZE => {
                 queue.settle_first(Outcome::Failed, now);
                 After::TooLarge(1)
             }
             // Those behind one that failed are cancelled, and sent again with it.
-            Err(Errno::ECANCELED | Errno::EINTR) => After::GoOn,
-            Err(Errno::EAGAIN) => {
+            Errno::ECANCELED | Errno::EINTR => After::GoOn,
+            Errno::EAGAIN => {
                 self.room = Room::Wanted;
                 After::GoOn
             }
-            Err(Errno::ENOBUFS | Errno::ENOMEM) => {
+            Errno::ENOBUFS | Errno::ENOMEM => {
                 self.not_before = Some(now + CONFIRM_WAIT_MIN);
                 After::GoOn
             }
-            Err(errno) => After::Broken(errno),
+            errno => After::Broken(errno),
         }
     }
 

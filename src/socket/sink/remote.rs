@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use tracing::{info, warn};
 
-use super::connection::{After, Connection};
+use super::connection::{After, Connection, Sent};
 use super::dial::{Choice, Dialer, Endpoint};
 use super::{Pace, Terms};
 use crate::kernel::{Address, CompletionOf, Event, Gather, Kernel, Token};
@@ -238,8 +238,8 @@ impl<K: Kernel> RemoteSink<K> {
             return;
         }
         if self.terms.medium.is_datagrams() {
-            let datagrams =
-                self.queue.datagrams(DATAGRAMS_AT_ONCE, self.terms.payload_only, &mut self.gathers);
+            let (only, longest) = (self.terms.payload_only, connection.longest_segment);
+            let datagrams = self.queue.datagrams(DATAGRAMS_AT_ONCE, only, longest, &mut self.gathers);
             connection.began(kernel.send_datagrams(self.owner, &connection.socket, datagrams));
         } else {
             let mut gather = self.gathers.pop().unwrap_or_default();
@@ -315,10 +315,11 @@ impl<K: Kernel> RemoteSink<K> {
         mut gather: Gather,
         now: Instant,
     ) {
+        let sent = Sent { result, datagrams: gather.datagrams(), segment: gather.segment() };
         gather.clear();
         self.gathers.push(gather);
         let (State::Open(connection) | State::Ending(connection)) = &mut self.state else { return };
-        let after = connection.sent(token, result, &mut self.queue, self.pace, now);
+        let after = connection.sent(token, sent, &mut self.queue, self.pace, now);
         match (after, &self.state) {
             (After::Broken(errno), State::Open(_)) => self.end_connection(kernel, now, &errno),
             (After::TooLarge(messages), _) => self.complain(messages, now),

@@ -106,14 +106,21 @@ impl World {
         Ok(count)
     }
 
-    pub fn send_datagram(&mut self, id: Id, bytes: &[u8]) -> Result<usize, Errno> {
+    /// One datagram, or as many as `segment` cuts it into: all of them leave, or none.
+    pub fn take_datagrams(&mut self, id: Id, bytes: &[u8], segment: Option<u16>) -> Result<usize, Errno> {
         let (full, short_of_memory) = (self.one_in(8), self.one_in(40));
+        // Some ways cut nothing, or nothing as long as this, for as long as there is a connection.
+        let uncut = id % 4 == 0;
+        let longest = usize::from(segment.unwrap_or(u16::MAX)).min(bytes.len());
         let Sock::Out(out) = &mut self.sockets[id] else { return Err(Errno::EBADF) };
         let endpoint = out.endpoint.expect("it is connected");
         if let Some(errno) = out.broken {
             return Err(errno);
         }
-        if bytes.len() > DATAGRAM {
+        if segment.is_some() && uncut {
+            return Err(if longest % 2 == 0 { Errno::EIO } else { Errno::EINVAL });
+        }
+        if longest > DATAGRAM {
             return Err(Errno::EMSGSIZE);
         }
         if full || short_of_memory {
@@ -122,7 +129,11 @@ impl World {
         if !self.endpoints[endpoint].up {
             return Err(Errno::ECONNREFUSED);
         }
-        self.endpoints[endpoint].arrived.push(bytes.to_vec());
+        let arrived = &mut self.endpoints[endpoint].arrived;
+        match segment {
+            Some(segment) => arrived.extend(bytes.chunks(segment.into()).map(<[u8]>::to_vec)),
+            None => arrived.push(bytes.to_vec()),
+        }
         Ok(bytes.len())
     }
 
