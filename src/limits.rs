@@ -103,7 +103,7 @@ pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 /// memory, and leave the processor's caches before it is sent.
 pub const AHEAD: usize = 512 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
-pub const STALL: Duration = Duration::from_millis(50);
+pub const STALL: Duration = Duration::from_secs(1);
 /// Bytes read at once from a sink that answers; the answer is thrown away.
 pub const ANSWER_BUFFER: usize = 512;
 /// Reads at most that are made of a sink's answers before its connection is closed: together more than a receive buffer holds
