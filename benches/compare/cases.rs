@@ -33,6 +33,7 @@ pub const CROWD: &str = "bulk, 256 B, 1,000 connections";
 pub const PACED: &str = "paced 50,000/s, 256 B, 16 connections";
 pub const SINGLE: &str = "one message a write, 256 B, 64 connections";
 pub const UDP: &str = "datagrams, 256 B, 20,000/s";
+pub const UDP_FLOOD: &str = "datagrams, 256 B, as fast as they are sent";
 pub const IDLE: &str = "9,000 idle connections";
 
 pub const CASES: &[Case] = &[
@@ -90,6 +91,13 @@ pub const CASES: &[Case] = &[
         connections: 4,
         size: 256,
         style: Style::Paced { per_second: 20_000 },
+    },
+    Case {
+        name: UDP_FLOOD,
+        relays: &[SLACKWATER_UDP, SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP],
+        connections: 4,
+        size: 256,
+        style: Style::Bulk,
     },
     // Its messages are what shows that the relay still works.
     Case {
