@@ -110,7 +110,7 @@ impl World {
     pub fn take_datagrams(&mut self, id: Id, bytes: &[u8], segment: Option<u16>) -> Result<usize, Errno> {
         let (full, short_of_memory) = (self.one_in(8), self.one_in(40));
         // Some ways cut nothing, or nothing as long as this, for as long as there is a connection.
-        let uncut = id % 4 == 0;
+        let uncut = id.is_multiple_of(4);
         let longest = usize::from(segment.unwrap_or(u16::MAX)).min(bytes.len());
         let Sock::Out(out) = &mut self.sockets[id] else { return Err(Errno::EBADF) };
         let endpoint = out.endpoint.expect("it is connected");
@@ -118,7 +118,7 @@ impl World {
             return Err(errno);
         }
         if segment.is_some() && uncut {
-            return Err(if longest % 2 == 0 { Errno::EIO } else { Errno::EINVAL });
+            return Err(if longest.is_multiple_of(2) { Errno::EIO } else { Errno::EINVAL });
         }
         if longest > DATAGRAM {
             return Err(Errno::EMSGSIZE);
