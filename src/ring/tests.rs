@@ -191,6 +191,7 @@ fn accept_connect_and_a_gathered_send_move_bytes_over_loopback() {
 fn one_send_is_cut_into_datagrams_where_they_end() {
     let mut ring = ring(detected());
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(HANG)).unwrap();
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.connect(peer.local_addr().unwrap()).unwrap();
     let mut group = Gather::default();

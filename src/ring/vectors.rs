@@ -59,8 +59,10 @@ impl Vectors {
         self.header.msg_iovlen = count;
         if let Some(segment) = gather.segment() {
             self.cut = Cut::into(segment);
-            self.header.msg_control = ptr::from_mut(&mut self.cut).cast();
-            self.header.msg_controllen = size_of::<Cut>();
+            (self.header.msg_control, self.header.msg_controllen) =
+                (ptr::from_mut(&mut self.cut).cast(), size_of::<Cut>());
+        } else {
+            (self.header.msg_control, self.header.msg_controllen) = (ptr::null_mut(), 0);
         }
         ptr::from_ref(&self.header)
     }

@@ -6,13 +6,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use slackwater::load::{self, SendPlan, SendReport, Sending};
 
-use crate::support::peer::{counted, program};
+use crate::support::confine::in_a_network_of_its_own;
+use crate::support::peer::counted;
 use crate::support::relay::{Order, Relay};
 use crate::support::{HANG, eventually};
 
@@ -190,26 +190,6 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_bound() {
     }
 }
 
-/// Several datagrams leave in one call, unless they are longer than a packet: on loopback with the packets of an Ethernet, in a
-/// network namespace of its own.
-#[test]
-fn datagrams_longer_than_a_packet_are_sent_all_the_same() {
-    let (relay, load) = (env!("CARGO_BIN_EXE_slackwater"), env!("CARGO_BIN_EXE_slackload"));
-    let script = format!(
-        "ip link set lo up mtu 1500
-         {load} sink --listen udp://127.0.0.1:5514 --expect 20 --idle-exit 5s --json & sink=$!
-         until ss -lun | grep -q :5514; do :; done
-         {relay} run --from tcp://127.0.0.1:5140 --to udp://127.0.0.1:5514 & relay=$!
-         until {load} send --to tcp://127.0.0.1:5140 --messages 20 --size 4000 --patience 1s; do :; done
-         wait $sink; seen=$?; kill -TERM $relay; wait $relay && exit $seen"
-    );
-    let output = in_a_network_of_its_own(&script);
-    let report: Value = serde_json::from_slice(&output.stdout).expect("the sink's report");
-    let seen =
-        (output.status.code(), report["tally"]["messages"].as_u64(), report["tally"]["bytes"].as_u64());
-    assert_eq!(seen, (Some(0), Some(20), Some(80_000)), "{report}");
-}
-
 /// On the ports of everyone's default: in a network namespace of its own, where nobody else has them.
 #[test]
 fn run_without_any_flag_relays_from_loopback_to_stdout() {
@@ -223,12 +203,4 @@ fn run_without_any_flag_relays_from_loopback_to_stdout() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()),
         (Some(0), "one\ntwo\n")
     );
-}
-
-fn in_a_network_of_its_own(script: &str) -> Output {
-    let mut command = program("unshare");
-    command
-        .args(["--user", "--map-root-user", "--net", "--kill-child", "sh", "-c", script])
-        .stderr(Stdio::null());
-    command.output().expect("unshare(1) runs")
 }

@@ -52,6 +52,8 @@ mod peers;
 mod readme;
 /// Which sink and which endpoint a message goes to.
 mod routing;
+/// Datagrams longer than a packet.
+mod segments;
 /// A short drain against a long linger.
 mod short_drain;
 /// What each signal does, whenever it comes.

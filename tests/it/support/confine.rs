@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use nix::errno::Errno;
 
@@ -17,6 +17,7 @@ use seccompiler::{
     apply_filter,
 };
 
+use super::peer::program;
 use super::relay::{Order, Relay};
 
 /// `nobody` and `nogroup`, as every distribution numbers them.
@@ -102,6 +103,15 @@ pub fn shown_disabled(order: Order, value: u8) -> Order {
     // A user who is not root becomes one in a namespace of its own.
     let unshare = if is_root() { "-m" } else { "-rm" };
     through(order, &["unshare", unshare, "sh", "-c", &mount])
+}
+
+/// What a shell script gives in a network namespace of its own, with nothing but a loopback that is down. Whatever it starts ends with
+/// it, and it ends before a test counts as hung.
+pub fn in_a_network_of_its_own(script: &str) -> Output {
+    let (namespace, patience) = (["--user", "--map-root-user", "--net", "--kill-child"], ["timeout", "50"]);
+    let mut command = program("unshare");
+    command.args(namespace).args(patience).args(["sh", "-c", script]).stderr(Stdio::null());
+    command.output().expect("unshare(1) runs")
 }
 
 /// The same order, carried out by another program that then becomes ours.
