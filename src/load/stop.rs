@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::eventfd::EventFd;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Ends a run early; clones ask the same run.
 #[derive(Clone, Debug)]
@@ -22,7 +22,9 @@ struct Request {
 
 impl Stop {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(Request { asked: AtomicBool::new(false), wake: EventFd::new()? })))
+        // Closed in whatever program is started meanwhile: its descriptors are its own.
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self(Arc::new(Request { asked: AtomicBool::new(false), wake })))
     }
 
     /// Asks to stop; asking again changes nothing. Returns at once.
@@ -41,5 +43,19 @@ impl Stop {
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.wake.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn no_other_program_inherits_it() {
+        let stop = Stop::new().unwrap();
+        let flags = FdFlag::from_bits_retain(fcntl(&stop.0.wake, FcntlArg::F_GETFD).unwrap());
+        assert!(flags.contains(FdFlag::FD_CLOEXEC));
     }
 }

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::openpty;
 
 use crate::support::relay::Order;
@@ -14,6 +15,9 @@ use crate::support::relay::Order;
 #[test]
 fn a_stalled_terminal_does_not_keep_the_drain_from_its_end() {
     let terminal = openpty(None, None).unwrap();
+    // Else every program that another test starts meanwhile has it, too.
+    fcntl(&terminal.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    fcntl(&terminal.slave, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
     let mut order = Order::tcp("", "stdout").args(&["--drain-timeout", "1s", "--max-in-flight", "1MiB"]);
     order.command.stdout(Stdio::from(terminal.slave));
     let relay = order.start();
