@@ -137,7 +137,7 @@ fn over_udp_a_receiver_that_is_not_there_is_noticed_and_waited_for() {
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("received"), end.book("delivered")), (0, 4_000, 4_000));
     let tally = sink.finish().tally;
-    // A few went while nobody was there, one for each attempt.
+    // A few went while nobody was there, one for each attempt, whatever is sent in one call after the first.
     let missing = sent.acked_messages() - tally.messages - tally.kernel_drops;
     assert!(missing < 100, "{missing} missing: {tally:?}");
 }

@@ -12,7 +12,9 @@ use super::Pace;
 use crate::config::plan::Confirm;
 use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
-use crate::limits::{CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, PROVEN_AFTER};
+use crate::limits::{
+    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, PROVEN_AFTER,
+};
 use crate::socket::send_queue::SendQueue;
 
 /// An established connection, or a connected datagram socket.
@@ -127,6 +129,12 @@ impl<S: Socket> Connection<S> {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.look_at, self.peer_closed, self.not_before].into_iter().flatten().min()
+    }
+
+    /// How many datagrams it may be sent together. The first goes alone: where nobody listens, that is learnt from it (an ICMP answer
+    /// fails the next call, udp(7)), and the others are still here.
+    pub(super) fn datagrams_at_once(&self) -> usize {
+        if self.delivered { DATAGRAMS_AT_ONCE } else { 1 }
     }
 
     /// Operations that are under way.

@@ -20,8 +20,7 @@ use super::dial::{Choice, Dialer, Endpoint};
 use super::{Pace, Terms};
 use crate::kernel::{Address, CompletionOf, Event, Gather, Kernel, Token};
 use crate::limits::{
-    CONNECT_TIMEOUT, DATAGRAMS_AT_ONCE, PAUSE_LOG_EVERY, PEER_CLOSE_GRACE, RECONNECT_MAX,
-    RECONNECT_MAX_DRAINING, RETURN_GRACE,
+    CONNECT_TIMEOUT, PAUSE_LOG_EVERY, PEER_CLOSE_GRACE, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RETURN_GRACE,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -239,7 +238,8 @@ impl<K: Kernel> RemoteSink<K> {
         }
         if self.terms.medium.is_datagrams() {
             let (only, longest) = (self.terms.payload_only, connection.longest_segment);
-            let datagrams = self.queue.datagrams(DATAGRAMS_AT_ONCE, only, longest, &mut self.gathers);
+            let at_most = connection.datagrams_at_once();
+            let datagrams = self.queue.datagrams(at_most, only, longest, &mut self.gathers);
             connection.began(kernel.send_datagrams(self.owner, &connection.socket, datagrams));
         } else {
             let mut gather = self.gathers.pop().unwrap_or_default();
