@@ -125,6 +125,30 @@ pub const RECONNECT_MIN: Duration = Duration::from_millis(10);
 pub const RECONNECT_MAX: Duration = Duration::from_secs(5);
 /// The same while draining: a sink that comes back must be noticed well within the drain's own time.
 pub const RECONNECT_MAX_DRAINING: Duration = Duration::from_millis(100);
+/// Entries of the ring of a runtime that hosts services: their clients use epoll, so it has little to do.
+pub const RUNTIME_ENTRIES: u32 = 64;
+/// Messages that a queue is asked for, or sent, at once: enough to hide a round trip, few enough to hand back quickly.
+pub const BATCH_DEFAULT: usize = 512;
+/// Most of them: what a drain may have to hand back.
+pub const BATCH_MAX: usize = 65_535;
+/// Bytes of a batch that is sent.
+pub const BATCH_BYTES_DEFAULT: usize = 1 << 20;
+/// Requests of one sink at the same time: each has a connection.
+pub const CONCURRENCY_MAX: usize = 256;
+/// What another relay left unacknowledged for so long is claimed.
+pub const CLAIM_IDLE_DEFAULT: Duration = Duration::from_secs(30);
+/// The same at least: ours is renewed three times in it.
+pub const CLAIM_IDLE_MIN: Duration = Duration::from_millis(100);
+/// How long a request may take.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The same at least.
+pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// What of a service's own Retry-After is heeded while draining: it may be longer than the drain's time.
+pub const RETRY_AFTER_MAX_DRAINING: Duration = Duration::from_secs(1);
+/// How long a service may take to say goodbye once everything is settled: the exit waits for that.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a queue may take, once time is up, to take back what is returned.
+pub const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long one attempt to connect may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// First wait before a look at what the peer's TCP has acknowledged when nothing else wakes the loop; doubles.
@@ -168,6 +192,8 @@ pub const DESCRIPTOR_RESERVE: u64 = 8;
 pub const IDLE_LOOKS: u32 = 16;
 /// A listener that pauses again and again says so this often at most.
 pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
+/// A sink that refuses messages again and again says so this often at most.
+pub const REFUSED_LOG_EVERY: Duration = Duration::from_secs(10);
 /// A link that has been silent for this long, and for two round trips, holds nothing that is under way.
 pub const QUIET: Duration = Duration::from_millis(1);
 /// The same after FIN was sent to it: its sender, and the kernel's own threads, must get a processor before its silence means

@@ -29,7 +29,9 @@ const ARROWS: Arrows = &[
     (
         "reactor",
         &[
+            "broker",
             "socket",
+            "endpoint",
             "route",
             "ring",
             "kernel",
@@ -42,14 +44,20 @@ const ARROWS: Arrows = &[
         ],
     ),
     ("load", &["socket", "framing", "message", "limits"]),
-    ("socket", &["ring", "kernel", "config", "ledger", "framing", "message", "limits"]),
+    ("broker", &["endpoint", "config", "ledger", "backoff", "limits"]),
+    (
+        "socket",
+        &["ring", "kernel", "endpoint", "config", "ledger", "backoff", "framing", "message", "limits"],
+    ),
     ("route", &["config", "framing", "message"]),
     ("config", &["kernel", "framing", "message", "limits"]),
     ("ring", &["kernel", "limits"]),
     ("kernel", &["limits"]),
     ("ledger", &["message", "limits"]),
     ("framing", &["message", "limits"]),
+    ("endpoint", &["ledger", "framing", "message", "limits"]),
     ("lifecycle", &["limits"]),
+    ("backoff", &[]),
     ("message", &[]),
     ("limits", &[]),
 ];

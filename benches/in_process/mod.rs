@@ -109,8 +109,10 @@ fn setup(control: &Arc<Control>, source: TcpListener, to: SocketAddr) -> io::Res
             plan: inlet,
             seats: Arc::new(Seats::new(64, None)),
             sockets: vec![source.into()],
+            http: None,
         }],
         outlets: vec![(sink, Outlet::Remote(vec![endpoint]))],
+        number: 0,
     })
 }
 

@@ -25,6 +25,17 @@ pub(super) fn hosts_and_ports<'a>(endpoint: Endpoint<'a>) -> Result<Vec<(Word<'a
     authority.split(',').map(|word| Ok((word, one(word, Role::Sink)?))).collect()
 }
 
+/// Reads `HOST` or `HOST:PORT`.
+pub(super) fn host_and_port(word: Word<'_>, role: Role, default_port: u16) -> Result<HostPort, ConfigError> {
+    let text = word.text();
+    let has_port = text.rfind(':').is_some_and(|colon| !text[colon..].contains(']'));
+    if has_port || text.is_empty() {
+        return one(word, role);
+    }
+    let url = Url::parse(&format!("tcp://{text}")).map_err(|error| refused(error, word, word.behind()))?;
+    Ok(HostPort { host: checked_host(&url, word)?, port: default_port })
+}
+
 fn one(authority: Word<'_>, role: Role) -> Result<HostPort, ConfigError> {
     if authority.text().is_empty() {
         return Err(authority.wrong(no_host()));

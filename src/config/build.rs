@@ -14,8 +14,8 @@ use super::flags::RunArgs;
 use super::names::Names;
 use super::nearest::did_you_mean;
 use super::plan::{Cores, Listen, Plan, Sink, Source, Target};
-use super::settings::Settings;
-use super::sink::sink;
+use super::settings::{Item, Settings};
+use super::sink::{Draft as SinkDraft, sink};
 use super::source::{Draft, source};
 use super::values::{duration, size};
 use super::word::Word;
@@ -39,9 +39,6 @@ struct Whole<'a> {
     ledger_file: Option<PathBuf>,
 }
 
-/// One sink, and where it stands.
-type Placed<'a> = (Word<'a>, Sink);
-
 impl RunArgs {
     /// What the relay runs on, by the flags alone; every value decided and within its bounds. Opens and resolves nothing.
     ///
@@ -54,8 +51,9 @@ impl RunArgs {
         let typed = |text| Word::typed(Role::Sink.flag(), text);
         let sinks = or_default(&self.to, &TO_DEFAULT)
             .map(typed)
-            .map(|word| Ok((word, sink(word, &[word], Settings::of_table(Vec::new()), &mut names)?)));
+            .map(|word| sink(word, &[word], Settings::of_table(Vec::new()), &mut names));
         let sinks = sinks.collect::<Result<Vec<_>, ConfigError>>()?;
+        let sinks = with_dead_letters(sinks, &mut names)?;
         let mut names = Names::default();
         let typed = |text| Word::typed(Role::Source.flag(), text);
         let sources = or_default(&self.from, &FROM_DEFAULT).map(typed).map(|word| {
@@ -75,7 +73,8 @@ impl RunArgs {
         self.refuse_endpoints()?;
         let document = file.parse()?;
         let whole = self.whole(&document.top()?)?;
-        let sinks = sinks_of(&document)?;
+        let mut names = Names::default();
+        let sinks = with_dead_letters(sinks_of(&document, &mut names)?, &mut names)?;
         let sources = sources_of(&document, whole.max_in_flight)?;
         assemble(whole, sources, sinks)
     }
@@ -135,19 +134,48 @@ fn or_default<'a>(typed: &'a [String], default: &'static [&'static str]) -> impl
     default.iter().copied().chain(typed.iter().map(String::as_str))
 }
 
-fn sinks_of<'a>(document: &'a Document<'a>) -> Result<Vec<Placed<'a>>, ConfigError> {
-    let (mut sinks, mut names) = (Vec::new(), Names::default());
+fn sinks_of<'a>(document: &'a Document<'a>, names: &mut Names) -> Result<Vec<SinkDraft<'a>>, ConfigError> {
+    let mut sinks = Vec::new();
     for (place, settings) in document.tables("sink")? {
         let urls: Vec<Word<'_>> = settings.list("send")?.iter().map(|item| item.word).collect();
         if urls.is_empty() {
             let hint = r#"where it sends, like send = "tcp://10.0.0.5:514""#;
             return Err(place.wrong(Mistake::new("no `send`").hint(hint)));
         }
-        sinks.push((place, sink(place, &urls, settings, &mut names)?));
+        sinks.push(sink(place, &urls, settings, names)?);
     }
     if sinks.is_empty() {
         let url = Word::typed(Role::Sink.flag(), TO_DEFAULT[0]);
-        sinks.push((url, sink(url, &[url], Settings::of_table(Vec::new()), &mut names)?));
+        sinks.push(sink(url, &[url], Settings::of_table(Vec::new()), names)?);
+    }
+    Ok(sinks)
+}
+
+/// Finds the sink that takes the dead letters of another, or makes one of the file that is named.
+fn with_dead_letters<'a>(
+    mut sinks: Vec<SinkDraft<'a>>,
+    names: &mut Names,
+) -> Result<Vec<SinkDraft<'a>>, ConfigError> {
+    for index in 0..sinks.len() {
+        let Some(Item { word, text }) = sinks[index].dead_letter.take() else { continue };
+        let found = match sinks.iter().position(|other| other.sink.name == text) {
+            Some(found) => found,
+            None if text.starts_with("file:") => {
+                sinks.push(sink(word, &[word], Settings::of_table(Vec::new()), names)?);
+                sinks.len() - 1
+            }
+            None => {
+                let mistake = Mistake::new(format!("no sink is called `{text}`"));
+                return Err(word.wrong(mistake.hint("the name of another sink, or file:PATH")));
+            }
+        };
+        let passes_on = sinks[found].sink.dead_letter.is_some() || sinks[found].dead_letter.is_some();
+        let is_one = sinks.iter().any(|other| other.sink.dead_letter == Some(index));
+        if found == index || passes_on || is_one {
+            let mistake = Mistake::new("dead letters of dead letters");
+            return Err(word.wrong(mistake.hint("what takes them has no dead_letter of its own")));
+        }
+        sinks[index].sink.dead_letter = Some(found);
     }
     Ok(sinks)
 }
@@ -158,14 +186,14 @@ fn sources_of<'a>(
 ) -> Result<Vec<(Word<'a>, Draft<'a>)>, ConfigError> {
     let (mut sources, mut names) = (Vec::new(), Names::default());
     for (place, settings) in document.tables("source")? {
-        let Some(listen) = settings.item("listen")? else {
-            let mistake = match settings.key("pull") {
-                Some(pull) => {
-                    return Err(pull.wrong(Mistake::new("`pull`").hint("queues are not in this version")));
-                }
-                None => Mistake::new("no `listen`"),
-            };
-            return Err(place.wrong(mistake.hint(r#"where it listens, like listen = "tcp://0.0.0.0:5140""#)));
+        let given = match settings.item("listen")? {
+            None => settings.item("pull")?,
+            listen => listen,
+        };
+        let Some(listen) = given else {
+            let hint =
+                r#"where it listens, like listen = "tcp://0.0.0.0:5140", or the queue that it pulls from"#;
+            return Err(place.wrong(Mistake::new("no `listen` or `pull`").hint(hint)));
         };
         sources.push((listen.word, source(listen.word, settings, max_in_flight, &mut names)?));
     }
@@ -181,25 +209,27 @@ fn sources_of<'a>(
 fn assemble(
     whole: Whole<'_>,
     drafts: Vec<(Word<'_>, Draft<'_>)>,
-    placed: Vec<Placed<'_>>,
+    placed: Vec<SinkDraft<'_>>,
 ) -> Result<Plan, ConfigError> {
     refuse_two_writers(&placed)?;
-    let names: Vec<&str> = placed.iter().map(|(_, sink)| sink.name.as_str()).collect();
+    let names: Vec<&str> = placed.iter().map(|draft| draft.sink.name.as_str()).collect();
+    let takes_letters = |index| placed.iter().any(|draft| draft.sink.dead_letter == Some(index));
+    let by_default: Vec<usize> = (0..placed.len()).filter(|&index| !takes_letters(index)).collect();
     let mut sources: Vec<Source> = Vec::new();
     for (word, Draft { mut source, settings }) in drafts {
         refuse_same_address(word, &source, &sources)?;
-        source.to = routes(&settings, &names)?;
+        source.to = routes(&settings, &names, &by_default)?;
         // What is read until the last moment could not be delivered any more.
         source.linger = source.linger.min(whole.drain_timeout / 2);
         sources.push(source);
     }
-    for (index, (place, sink)) in placed.iter().enumerate() {
-        if !sources.iter().any(|source| source.to.contains(&index)) {
+    for (index, SinkDraft { place, sink, .. }) in placed.iter().enumerate() {
+        if !takes_letters(index) && !sources.iter().any(|source| source.to.contains(&index)) {
             let mistake = Mistake::new(format!("nothing comes to sink `{}`", sink.name));
             return Err(place.wrong(mistake.hint("name it in the `to` of a source, or leave it out")));
         }
     }
-    let sinks: Vec<Sink> = placed.into_iter().map(|(_, sink)| sink).collect();
+    let sinks: Vec<Sink> = placed.into_iter().map(|draft| draft.sink).collect();
     Ok(Plan {
         cores: cores_for(&whole, &sinks)?,
         drain_timeout: whole.drain_timeout,
@@ -211,8 +241,8 @@ fn assemble(
     })
 }
 
-/// The sinks that a source's messages go to, by name; every sink if it names none.
-fn routes(settings: &Settings<'_>, names: &[&str]) -> Result<Vec<usize>, ConfigError> {
+/// The sinks that a source's messages go to, by name; every sink, but for those of dead letters, if it names none.
+fn routes(settings: &Settings<'_>, names: &[&str], by_default: &[usize]) -> Result<Vec<usize>, ConfigError> {
     let mut to = Vec::new();
     for item in settings.list("to")? {
         let Some(index) = names.iter().position(|name| *name == item.text) else {
@@ -230,7 +260,7 @@ fn routes(settings: &Settings<'_>, names: &[&str]) -> Result<Vec<usize>, ConfigE
         to.push(index);
     }
     if to.is_empty() {
-        to.extend(0..names.len());
+        to.extend(by_default);
     }
     to.sort_unstable();
     Ok(to)
@@ -257,15 +287,17 @@ fn one_stream() -> Mistake {
 }
 
 /// Two sinks that write to one stream would cut each other's messages.
-fn refuse_two_writers(sinks: &[Placed<'_>]) -> Result<(), ConfigError> {
+fn refuse_two_writers(sinks: &[SinkDraft<'_>]) -> Result<(), ConfigError> {
     let hint = "two sinks would write into each other's messages";
-    for (nth, (place, sink)) in sinks.iter().enumerate() {
+    for (nth, SinkDraft { place, sink, .. }) in sinks.iter().enumerate() {
         let twice = match &sink.target {
             Target::Stdout => "stdout twice",
             Target::File(_) => "the same file twice",
-            Target::Tcp(_) | Target::Udp(_) | Target::Unix(_) | Target::Unixgram(_) => continue,
+            Target::Tcp(_) | Target::Udp(_) | Target::Unix(_) | Target::Unixgram(_) | Target::Service(_) => {
+                continue;
+            }
         };
-        if sinks[..nth].iter().any(|(_, other)| is_same_stream(&other.target, &sink.target)) {
+        if sinks[..nth].iter().any(|other| is_same_stream(&other.sink.target, &sink.target)) {
             return Err(place.wrong(Mistake::new(twice).hint(hint)));
         }
     }
@@ -286,6 +318,9 @@ fn is_same_stream(one: &Target, two: &Target) -> bool {
 fn refuse_same_address(typed: Word<'_>, source: &Source, others: &[Source]) -> Result<(), ConfigError> {
     let is_anew = match &source.listen {
         Listen::Tcp(at) | Listen::Udp(at) => at.port == 0,
+        Listen::Http(listen) => listen.at.port == 0,
+        // Two of them share a queue as two relays do.
+        Listen::Pull(_) => true,
         Listen::Unix(_) | Listen::Unixgram(_) => false,
     };
     let same = |other: &Source| match (&other.listen, &source.listen) {

@@ -4,11 +4,36 @@
 
 use super::error::{ConfigError, Mistake};
 use super::nearest::{did_you_mean, nearest};
+use super::services::Protocol;
 use super::word::Word;
 use crate::kernel::Medium;
 
 /// Schemes that are named in the design and do not work yet.
-const LATER: [&str; 9] = ["tls", "http", "https", "redis", "rediss", "nats", "amqp", "amqps", "stdin"];
+const LATER: [&str; 2] = ["tls", "stdin"];
+
+/// Schemes of services, and what each means: a protocol, and whether over TLS.
+const SERVICES: [(&str, Protocol, bool); 10] = [
+    ("redis", Protocol::Redis, false),
+    ("rediss", Protocol::Redis, true),
+    ("redis-list", Protocol::RedisList, false),
+    ("rediss-list", Protocol::RedisList, true),
+    ("nats", Protocol::Nats, false),
+    ("nats+tls", Protocol::Nats, true),
+    ("amqp", Protocol::Amqp, false),
+    ("amqps", Protocol::Amqp, true),
+    ("http", Protocol::Http, false),
+    ("https", Protocol::Http, true),
+];
+
+/// What this build was made with (`cargo build --features …`).
+fn is_built(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Redis | Protocol::RedisList => cfg!(feature = "redis"),
+        Protocol::Nats => cfg!(feature = "nats"),
+        Protocol::Amqp => cfg!(feature = "amqp"),
+        Protocol::Http => cfg!(feature = "http"),
+    }
+}
 
 /// Which end of the relay an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +53,23 @@ impl Role {
 
     fn schemes(self) -> &'static [&'static str] {
         match self {
-            Role::Source => &["tcp", "udp", "unix", "unixgram"],
-            Role::Sink => &["tcp", "udp", "unix", "unixgram", "stdout", "file"],
+            Role::Source => {
+                &["tcp", "udp", "unix", "unixgram", "redis", "redis-list", "nats", "amqp", "http", "https"]
+            }
+            Role::Sink => &[
+                "tcp",
+                "udp",
+                "unix",
+                "unixgram",
+                "stdout",
+                "file",
+                "redis",
+                "redis-list",
+                "nats",
+                "amqp",
+                "http",
+                "https",
+            ],
         }
     }
 
@@ -43,9 +83,13 @@ impl Role {
 
     fn forms(self) -> &'static str {
         match self {
-            Role::Source => "a source is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unixgram:PATH",
+            Role::Source => {
+                "a source is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, http://HOST:PORT/PATH,\n\
+                 redis://HOST/STREAM, redis-list://HOST/LIST, nats://HOST/STREAM or amqp://HOST/QUEUE"
+            }
             Role::Sink => {
-                "a sink is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, file:PATH or stdout"
+                "a sink is tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unixgram:PATH, file:PATH, stdout, http://HOST/PATH,\n\
+                 redis://HOST/STREAM, redis-list://HOST/LIST, nats://HOST/SUBJECT or amqp://HOST/QUEUE"
             }
         }
     }
@@ -57,6 +101,8 @@ pub(super) enum Scheme {
     Peer(Medium),
     Stdout,
     File,
+    /// A service, and whether over TLS.
+    Service(Protocol, bool),
 }
 
 impl Scheme {
@@ -69,6 +115,7 @@ impl Scheme {
             Scheme::Peer(Medium::Unixgram) => "unixgram",
             Scheme::Stdout => "stdout",
             Scheme::File => "file",
+            Scheme::Service(protocol, tls) => protocol.scheme(tls),
         }
     }
 }
@@ -106,7 +153,15 @@ fn refuse_fragment(typed: Word<'_>) -> Result<(), ConfigError> {
 }
 
 fn scheme(name: Word<'_>, role: Role, address: Word<'_>) -> Result<Scheme, ConfigError> {
-    let known = match name.text().to_ascii_lowercase().as_str() {
+    let lower = name.text().to_ascii_lowercase();
+    if let Some((_, protocol, tls)) = SERVICES.iter().find(|(name, ..)| *name == lower) {
+        return if is_built(*protocol) {
+            Ok(Scheme::Service(*protocol, *tls))
+        } else {
+            Err(not_built(name, *protocol))
+        };
+    }
+    let known = match lower.as_str() {
         "tcp" => Scheme::Peer(Medium::Tcp),
         "udp" => Scheme::Peer(Medium::Udp),
         "unix" => Scheme::Peer(Medium::Unix),
@@ -119,8 +174,19 @@ fn scheme(name: Word<'_>, role: Role, address: Word<'_>) -> Result<Scheme, Confi
     };
     match (role, known) {
         (Role::Source, Scheme::Stdout | Scheme::File) => Err(not_yet(name, role)),
-        (Role::Source, Scheme::Peer(_)) | (Role::Sink, _) => Ok(known),
+        (Role::Source, Scheme::Peer(_) | Scheme::Service(..)) | (Role::Sink, _) => Ok(known),
     }
+}
+
+fn not_built(name: Word<'_>, protocol: Protocol) -> ConfigError {
+    let feature = match protocol {
+        Protocol::Redis | Protocol::RedisList => "redis",
+        Protocol::Nats => "nats",
+        Protocol::Amqp => "amqp",
+        Protocol::Http => "http",
+    };
+    let mistake = Mistake::new(format!("`{}` is not in this build", name.text()));
+    name.wrong(mistake.hint(format!("build it with `--features {feature}`")))
 }
 
 fn not_yet(name: Word<'_>, role: Role) -> ConfigError {

@@ -3,7 +3,9 @@
 //! Lives here: the error and how it is shown. Never here: what is right.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use thiserror::Error;
 
 use super::file::ConfigFile;
@@ -14,7 +16,7 @@ use super::file::ConfigFile;
 /// Its text has several lines, starts without `error:` and ends without a line break.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{} in {place}\n  {}\n  {}{}{}",
-    printable(&.mistake.what), printable(.line), carets(.line, .at), beside(&.mistake.hint), below(&.mistake.allowed))]
+    masked(&printable(&.mistake.what)), masked(&printable(.line)), carets(.line, .at), beside(&.mistake.hint), below(&.mistake.allowed))]
 pub struct ConfigError {
     // Boxed because a `Result` is moved far more often than it fails.
     mistake: Box<Mistake>,
@@ -87,6 +89,24 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+/// What could be a password is not shown again: between `:` and `@` of a URL, and behind a key that is called so. As long as it was, so
+/// that the carets stay below their word.
+fn masked(text: &str) -> String {
+    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
+        let in_url = r"://[^/?#@\s:]*:(?<url>[^/?#\s]*)@";
+        let behind_key =
+            r#"(?i)\b(?:password|passwd|token|secret|pass)\s*=\s*(?<key>"[^"]*"|'[^']*'|[^&\s]+)"#;
+        Regex::new(&format!("{in_url}|{behind_key}")).expect("a pattern that is tested")
+    });
+    let mut shown = text.to_owned();
+    for found in SECRETS.captures_iter(text) {
+        let Some(secret) = found.name("url").or(found.name("key")) else { continue };
+        let stars = "*".repeat(secret.as_str().chars().count());
+        shown = shown.replace(secret.as_str(), &stars);
+    }
+    shown
+}
+
 fn carets(line: &str, at: &Range<usize>) -> String {
     let before = line[..at.start].chars().count();
     let width = line[at.clone()].chars().count().max(1);
@@ -99,4 +119,24 @@ fn beside(hint: &str) -> String {
 
 fn below(allowed: &str) -> String {
     if allowed.is_empty() { String::new() } else { format!("\n{allowed}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn what_could_be_a_password_is_not_shown_again() {
+        for (typed, shown) in [
+            ("redis://me:hunter2@h/S", "redis://me:*******@h/S"),
+            ("redis://:hunter2@h/S?group=g", "redis://:*******@h/S?group=g"),
+            ("amqp://h/q?password=hunter2&batch=1", "amqp://h/q?password=*******&batch=1"),
+            ("password = \"hunter2\"", "password = *********"),
+            ("Token = 'x y'", "Token = *****"),
+            ("password_file = \"/run/secret\"", "password_file = \"/run/secret\""),
+            ("tcp://127.0.0.1:5140?framing=line", "tcp://127.0.0.1:5140?framing=line"),
+        ] {
+            assert_eq!(masked(typed), shown);
+        }
+    }
 }

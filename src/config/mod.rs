@@ -15,6 +15,8 @@ mod names;
 mod nearest;
 mod paths;
 pub mod plan;
+mod service;
+pub mod services;
 mod settings;
 mod sink;
 mod source;

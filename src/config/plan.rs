@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::services::{HttpListen, Pull, Push};
 use crate::framing::{Oversize, SourceFraming};
 use crate::message::Framing;
 
@@ -91,7 +92,7 @@ pub struct Source {
     pub linger: Duration,
 }
 
-/// Where a source listens.
+/// Where a source's messages come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// TCP connections.
@@ -102,6 +103,10 @@ pub enum Listen {
     Unix(SocketFile),
     /// Datagrams to a unix socket (`SOCK_DGRAM`, unix(7)).
     Unixgram(SocketFile),
+    /// Requests of HTTP clients.
+    Http(Box<HttpListen>),
+    /// A queue, from which we pull.
+    Pull(Box<Pull>),
 }
 
 /// A unix socket that a source makes.
@@ -138,6 +143,8 @@ pub struct Sink {
     pub connections: usize,
     /// Which endpoint a message goes to.
     pub balance: Balance,
+    /// Index of the sink that gets what this one refuses for good; `None`: that is counted, and gone.
+    pub dead_letter: Option<usize>,
 }
 
 /// Where a sink sends. Lists have at least one endpoint, none of them twice.
@@ -155,6 +162,8 @@ pub enum Target {
     Stdout,
     /// A regular file, appended to; created if missing.
     File(PathBuf),
+    /// A queue or a service.
+    Service(Box<Push>),
 }
 
 /// Which endpoint of its sink a message goes to.
@@ -200,6 +209,8 @@ pub enum Confirm {
     Written,
     /// The receiving host's TCP acknowledged its last byte (`tcpi_bytes_acked`, tcp(7)).
     Acked,
+    /// The service answered that it has it.
+    Replied,
 }
 
 impl fmt::Display for Listen {
@@ -210,6 +221,8 @@ impl fmt::Display for Listen {
             Listen::Udp(at) => write!(f, "udp://{at}"),
             Listen::Unix(file) => write!(f, "unix:{}", file.path.display()),
             Listen::Unixgram(file) => write!(f, "unixgram:{}", file.path.display()),
+            Listen::Http(listen) => write!(f, "{listen}"),
+            Listen::Pull(pull) => write!(f, "{}", pull.service),
         }
     }
 }
@@ -224,6 +237,7 @@ impl fmt::Display for Target {
             Target::Unixgram(to) => write!(f, "unixgram:{}", listed(to.iter().map(|path| path.display()))),
             Target::Stdout => f.write_str("stdout"),
             Target::File(path) => write!(f, "file:{}", path.display()),
+            Target::Service(push) => write!(f, "{}", push.service),
         }
     }
 }

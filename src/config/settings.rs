@@ -136,8 +136,7 @@ fn unknown(key: Word<'_>, known: Known<'_>) -> Mistake {
         let (_, place) = IN_FILE.iter().find(|(keys, _)| key.is_in_file() && keys.contains(&text))?;
         Some(format!("it belongs {place}"))
     };
-    let later = || (text == "pull").then(|| "queues are not in this version".to_owned());
-    let hint = later().or_else(misplaced).unwrap_or_else(|| did_you_mean(text, known.keys));
+    let hint = misplaced().unwrap_or_else(|| did_you_mean(text, known.keys));
     Mistake::new(format!("unknown {} `{text}`", noun(key))).hint(hint).allowed(format!(
         "{} takes: {}",
         known.owner,
@@ -151,8 +150,8 @@ const IN_FILE: [(&[&str], &str); 3] = [
         &["cores", "drain_timeout", "max_in_flight", "gather", "ledger"],
         "before the first [[source]] and [[sink]]",
     ),
-    (&["listen", "to", "max_message", "oversize", "overflow", "allow"], "below a [[source]]"),
-    (&["send", "confirm", "balance"], "below a [[sink]]"),
+    (&["listen", "pull", "to", "max_message", "oversize", "overflow", "allow"], "below a [[source]]"),
+    (&["send", "confirm", "balance", "dead_letter"], "below a [[sink]]"),
 ];
 
 /// What a name is called where it stands.

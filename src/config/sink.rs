@@ -8,17 +8,27 @@ use super::error::{ConfigError, Mistake};
 use super::names::Names;
 use super::paths;
 use super::plan::{Balance, Confirm, Key, Sink, Target};
-use super::settings::{Known, Settings};
+use super::service::{self, owner_of};
+use super::services::Protocol;
+use super::settings::{Item, Known, Settings};
 use super::values::{Rule, balance, byte, confirm, confirm_locally, count, framing, pattern};
 use super::word::Word;
 use crate::kernel::Medium;
 use crate::limits::{SINK_CONNECTIONS_MAX, SINK_ENDPOINTS_MAX};
 use crate::message::Framing;
 
-const STREAM_KEYS: [&str; 7] =
-    ["framing", "confirm", "connections", "balance", "key_until", "key_regex", "name"];
-const DATAGRAM_KEYS: [&str; 6] = ["framing", "confirm", "balance", "key_until", "key_regex", "name"];
-const LOCAL_KEYS: [&str; 3] = ["framing", "confirm", "name"];
+const STREAM_KEYS: [&str; 8] =
+    ["framing", "confirm", "connections", "balance", "key_until", "key_regex", "dead_letter", "name"];
+const DATAGRAM_KEYS: [&str; 7] =
+    ["framing", "confirm", "balance", "key_until", "key_regex", "dead_letter", "name"];
+const LOCAL_KEYS: [&str; 4] = ["framing", "confirm", "dead_letter", "name"];
+
+/// A sink, and the name of the one that takes its dead letters, which is looked up once all are known.
+pub(super) struct Draft<'a> {
+    pub(super) place: Word<'a>,
+    pub(super) sink: Sink,
+    pub(super) dead_letter: Option<Item<'a>>,
+}
 
 /// Reads one sink. In a file `settings` are its table, of which `send` holds the URLs; behind a flag there is one, and no settings.
 /// `place` is where the sink as a whole stands.
@@ -27,7 +37,7 @@ pub(super) fn sink<'a>(
     urls: &[Word<'a>],
     mut settings: Settings<'a>,
     names: &mut Names,
-) -> Result<Sink, ConfigError> {
+) -> Result<Draft<'a>, ConfigError> {
     let endpoints = urls.iter().map(|url| Endpoint::read(*url, Role::Sink)).collect::<Result<Vec<_>, _>>()?;
     let first = endpoints[0];
     if let Some(other) = endpoints.iter().find(|other| other.scheme != first.scheme) {
@@ -38,29 +48,73 @@ pub(super) fn sink<'a>(
             .wrong(mistake.hint("a sink's endpoints are of one kind; make another sink of it")));
     }
     endpoints.iter().try_for_each(|endpoint| settings.add_query(endpoint.query))?;
-    settings.check(known(first.scheme, place.is_in_file()))?;
-    match first.scheme {
-        Scheme::Peer(medium) => remote(place, medium, &endpoints, &settings, names),
-        Scheme::Stdout => stdout(&endpoints, &settings, names),
-        Scheme::File => file(&endpoints, &settings, names),
+    let sink = match first.scheme {
+        Scheme::Service(protocol, tls) => of_service(place, &endpoints, (protocol, tls), &settings, names)?,
+        local_or_peer => {
+            settings.check(known(local_or_peer, place.is_in_file()))?;
+            match local_or_peer {
+                Scheme::Peer(medium) => remote(place, medium, &endpoints, &settings, names)?,
+                Scheme::Stdout => stdout(&endpoints, &settings, names)?,
+                Scheme::File | Scheme::Service(..) => file(&endpoints, &settings, names)?,
+            }
+        }
+    };
+    Ok(Draft { place, sink, dead_letter: settings.item("dead_letter")? })
+}
+
+fn of_service(
+    place: Word<'_>,
+    endpoints: &[Endpoint<'_>],
+    (protocol, tls): (Protocol, bool),
+    settings: &Settings<'_>,
+    names: &mut Names,
+) -> Result<Sink, ConfigError> {
+    let mut keys = service::sink_keys(protocol);
+    if place.is_in_file() {
+        keys.push("send");
     }
+    settings.check(Known { owner: &owner_of(protocol, tls, "sink"), keys: &keys })?;
+    let push = service::push(endpoints, (protocol, tls), settings)?;
+    let default_name = match protocol {
+        Protocol::Http => format!("http-{}", push.service.hosts[0].port),
+        Protocol::Redis | Protocol::RedisList | Protocol::Nats | Protocol::Amqp => push.service.path.clone(),
+    };
+    Ok(Sink {
+        name: names.choose(settings, &default_name)?,
+        target: Target::Service(Box::new(push)),
+        // Each message is taken out of its frame when it is sent.
+        framing: Some(Framing::Datagram),
+        confirm: Confirm::Replied,
+        connections: 1,
+        balance: Balance::Spread,
+        dead_letter: None,
+    })
 }
 
 fn known(scheme: Scheme, in_file: bool) -> Known<'static> {
-    const FILE_STREAM_KEYS: [&str; 8] =
-        ["send", "framing", "confirm", "connections", "balance", "key_until", "key_regex", "name"];
-    const FILE_DATAGRAM_KEYS: [&str; 7] =
-        ["send", "framing", "confirm", "balance", "key_until", "key_regex", "name"];
-    const FILE_LOCAL_KEYS: [&str; 4] = ["send", "framing", "confirm", "name"];
+    const FILE_STREAM_KEYS: [&str; 9] = with_send(STREAM_KEYS);
+    const FILE_DATAGRAM_KEYS: [&str; 8] = with_send(DATAGRAM_KEYS);
+    const FILE_LOCAL_KEYS: [&str; 5] = with_send(LOCAL_KEYS);
     let (owner, in_url, in_table): (_, &[&str], &[&str]) = match scheme {
         Scheme::Peer(Medium::Tcp) => ("a tcp sink", &STREAM_KEYS, &FILE_STREAM_KEYS),
         Scheme::Peer(Medium::Unix) => ("a unix sink", &STREAM_KEYS, &FILE_STREAM_KEYS),
         Scheme::Peer(Medium::Udp) => ("a udp sink", &DATAGRAM_KEYS, &FILE_DATAGRAM_KEYS),
         Scheme::Peer(Medium::Unixgram) => ("a unixgram sink", &DATAGRAM_KEYS, &FILE_DATAGRAM_KEYS),
         Scheme::Stdout => ("stdout", &LOCAL_KEYS, &FILE_LOCAL_KEYS),
-        Scheme::File => ("a file", &LOCAL_KEYS, &FILE_LOCAL_KEYS),
+        Scheme::File | Scheme::Service(..) => ("a file", &LOCAL_KEYS, &FILE_LOCAL_KEYS),
     };
     Known { owner, keys: if in_file { in_table } else { in_url } }
+}
+
+/// In a file the URL is an option like the others.
+const fn with_send<const N: usize, const M: usize>(keys: [&'static str; N]) -> [&'static str; M] {
+    let mut all = ["send"; M];
+    let mut place = 0;
+    while place < N {
+        all[place + 1] = keys[place];
+        place += 1;
+    }
+    all
 }
 
 fn remote<'a>(
@@ -86,6 +140,7 @@ fn remote<'a>(
         confirm: given.unwrap_or(default),
         connections: connections(settings, &balance)?,
         balance,
+        dead_letter: None,
     })
 }
 
@@ -215,5 +270,6 @@ fn local(
         confirm: settings.get("confirm", confirm_locally)?.unwrap_or(Confirm::Written),
         connections: 1,
         balance: Balance::Spread,
+        dead_letter: None,
     })
 }

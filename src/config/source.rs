@@ -10,6 +10,8 @@ use super::error::{ConfigError, Mistake};
 use super::names::Names;
 use super::paths;
 use super::plan::{Listen, Overflow, SocketFile, Source};
+use super::service::{self, owner_of};
+use super::services::Protocol;
 use super::settings::{Known, Settings};
 use super::values::{
     Size, block, count, duration, half_close, mode, overflow, oversize, size, source_framing,
@@ -71,12 +73,69 @@ pub(super) fn source<'a>(
     names: &mut Names,
 ) -> Result<Draft<'a>, ConfigError> {
     let endpoint = Endpoint::read(listen, Role::Source)?;
-    let Scheme::Peer(medium) = endpoint.scheme else { unreachable!("no source is a file") };
     settings.add_query(endpoint.query)?;
+    let medium = match endpoint.scheme {
+        Scheme::Peer(medium) => medium,
+        Scheme::Service(protocol, tls) => {
+            let source = of_service(endpoint, (protocol, tls), &settings, max_in_flight, names)?;
+            return Ok(Draft { source, settings });
+        }
+        Scheme::Stdout | Scheme::File => unreachable!("no source is a file"),
+    };
     settings.check(known(medium, listen.is_in_file()))?;
     let listen = listen_at(endpoint, medium, &settings)?;
     let source = with_settings(listen, medium, &settings, max_in_flight, names)?;
     Ok(Draft { source, settings })
+}
+
+/// A queue, or a listener for HTTP.
+fn of_service(
+    endpoint: Endpoint<'_>,
+    (protocol, tls): (Protocol, bool),
+    settings: &Settings<'_>,
+    max_in_flight: usize,
+    names: &mut Names,
+) -> Result<Source, ConfigError> {
+    let mut keys = service::source_keys(protocol);
+    let how = if protocol == Protocol::Http { "listen" } else { "pull" };
+    if endpoint.name.is_in_file() {
+        keys.push(how);
+    }
+    let owner = owner_of(protocol, tls, "source");
+    settings.check(Known { owner: &owner, keys: &keys })?;
+    let (listen, default_name) = match protocol {
+        Protocol::Http => {
+            let listen = service::listen(endpoint, tls, settings)?;
+            let name = format!("http-{}", listen.at.port);
+            (Listen::Http(Box::new(listen)), name)
+        }
+        Protocol::Redis | Protocol::RedisList | Protocol::Nats | Protocol::Amqp => {
+            let pull = service::pull(endpoint, (protocol, tls), settings)?;
+            let name = pull.service.path.clone();
+            (Listen::Pull(Box::new(pull)), name)
+        }
+    };
+    let framing = settings.get("framing", |text| match source_framing(text)? {
+        framing @ SourceFraming::Always(Framing::Line | Framing::Datagram) => Ok(framing),
+        _ => Err(Mistake::new(format!("no framing of a request: `{text}`")).hint("line, or none: all of it")),
+    })?;
+    let longest = |text: &str| max_message(text, MAX_MESSAGE_MAX, max_in_flight);
+    Ok(Source {
+        name: names.choose(settings, &default_name)?,
+        listen,
+        framing: framing.unwrap_or(Framing::Datagram.into()),
+        max_message: settings.get("max_message", longest)?.unwrap_or(MAX_MESSAGE_DEFAULT),
+        oversize: Oversize::Close,
+        to: Vec::new(),
+        overflow: Overflow::Block,
+        receive_buffer: None,
+        allow: Vec::new(),
+        max_connections: MAX_CONNECTIONS_DEFAULT,
+        max_connections_per_client: None,
+        idle_timeout: None,
+        half_close: true,
+        linger: LINGER_DEFAULT,
+    })
 }
 
 fn known(medium: Medium, in_file: bool) -> Known<'static> {
@@ -160,6 +219,7 @@ fn default_name(listen: &Listen) -> String {
         Listen::Tcp(at) => format!("tcp-{}", at.port),
         Listen::Udp(at) => format!("udp-{}", at.port),
         Listen::Unix(file) | Listen::Unixgram(file) => of_file(file),
+        Listen::Http(_) | Listen::Pull(_) => unreachable!("a service has a name of its own"),
     }
 }
 

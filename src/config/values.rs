@@ -170,7 +170,11 @@ pub(super) fn oversize(text: &str) -> Result<Oversize, Mistake> {
 
 /// What makes a message delivered, on TCP.
 pub(super) fn confirm(text: &str) -> Result<Confirm, Mistake> {
-    choice(text, "confirm", &[("written", Confirm::Written), ("acked", Confirm::Acked)], &["replied"])
+    if text == "replied" {
+        let no_answer = Mistake::new("a confirmation that nobody gives");
+        return Err(no_answer.hint("`written` or `acked`; only queues and services answer"));
+    }
+    choice(text, "confirm", &[("written", Confirm::Written), ("acked", Confirm::Acked)], &[])
 }
 
 /// What makes a message delivered where nobody acknowledges.
@@ -181,6 +185,19 @@ pub(super) fn confirm_locally(text: &str) -> Result<Confirm, Mistake> {
         Err(no_peer)
     } else {
         choice(text, "confirm", &[("written", Confirm::Written)], &[])
+    }
+}
+
+/// A header of an HTTP request, `Name: value` (RFC 9110 section 5).
+pub(super) fn header(text: &str) -> Result<(String, String), Mistake> {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    match text.split_once(':') {
+        Some((name, value))
+            if !name.is_empty() && name.chars().all(is_token) && !value.contains(char::is_control) =>
+        {
+            Ok((name.to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(Mistake::new("not a header").hint("like \"X-Source: relay\"")),
     }
 }
 

@@ -43,7 +43,8 @@ impl Demand {
             in_flight: plan.max_in_flight as u64,
             low_ports: plan.sources.iter().any(|source| match &source.listen {
                 Listen::Tcp(at) | Listen::Udp(at) => is_low(at),
-                Listen::Unix(_) | Listen::Unixgram(_) => false,
+                Listen::Http(listen) => is_low(&listen.at),
+                Listen::Unix(_) | Listen::Unixgram(_) | Listen::Pull(_) => false,
             }),
             datagrams: [
                 any(|listen| matches!(listen, Listen::Udp(_))),

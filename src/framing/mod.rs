@@ -51,7 +51,7 @@ use self::counted::{CountedFramer, Header};
 use self::datagram::DatagramFramer;
 use self::delimited::DelimitedFramer;
 pub use self::reframe::reframe;
-pub use self::wire::{Frame, Whole, frames, payloads, slices, whole_prefix};
+pub use self::wire::{Frame, Whole, frames, joined, payloads, slices, whole_prefix};
 use crate::message::{Framing, Run};
 
 /// The byte that ends a line.

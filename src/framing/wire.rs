@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::counted::Header;
@@ -85,6 +85,20 @@ fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
 pub fn slices(run: &Run, range: Range<usize>) -> (Bytes, Bytes) {
     let (in_head, in_body) = parts(run, range);
     (run.head.slice(in_head), run.body.slice(in_body))
+}
+
+/// One slice of what may lie in two; copied only then.
+pub fn joined(head: Bytes, body: Bytes) -> Bytes {
+    if head.is_empty() {
+        return body;
+    }
+    if body.is_empty() {
+        return head;
+    }
+    let mut both = BytesMut::with_capacity(head.len() + body.len());
+    both.extend_from_slice(&head);
+    both.extend_from_slice(&body);
+    both.freeze()
 }
 
 /// Which bytes of the head and which of the body these wire bytes are.

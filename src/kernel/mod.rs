@@ -10,6 +10,7 @@ mod token;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -109,7 +110,7 @@ pub trait Kernel {
     fn write(&mut self, owner: Self::Owner, file: &Self::Socket, gather: Gather, waits: Waits) -> Token;
     /// Connects a socket.
     fn connect(&mut self, owner: Self::Owner, socket: &Self::Socket, to: &Address) -> Token;
-    /// Waits for the next ring of a bell, an eventfd(2).
+    /// Waits for the next ring of a bell.
     fn wake(&mut self, owner: Self::Owner, bell: &Self::Socket) -> Token;
     /// Asks for the end of an operation. Its own completion still comes, before or after the cancel's, and may carry data.
     fn cancel(&mut self, owner: Self::Owner, target: Token);
@@ -120,6 +121,11 @@ pub trait Kernel {
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
     fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()>;
+    /// An eventfd(2) that the kernel rings for each completion, for whoever sleeps elsewhere than in [`Kernel::park`].
+    ///
+    /// # Errors
+    /// As eventfd(2) and io_uring_register(2).
+    fn completion_bell(&mut self) -> io::Result<OwnedFd>;
     /// Collects every completion that is there.
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>);
 

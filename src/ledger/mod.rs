@@ -2,8 +2,8 @@
 //!
 //! `received = delivered + failed + spilled + returned + abandoned + in_flight`, at every moment, for the reactor, for each of
 //! its sources and for each of its sinks. The way in is [`Ledger::admit`], the way out is [`Ticket::settle`]; a ticket that is
-//! dropped settles as abandoned, so that no error path can forget one. Lives here: plain core-local cells and the line that is
-//! published. Never here: I/O, clocks, messages.
+//! dropped settles as abandoned, so that no error path can forget one; as returned where an [`Origin`] still has its message.
+//! Lives here: plain core-local cells and the line that is published. Never here: I/O, clocks, messages.
 
 mod joint;
 mod published;
@@ -23,17 +23,17 @@ pub use published::{Published, Snapshot, Totals, all_drained};
 const _: () = assert!(size_of::<Published>() == 128 && align_of::<Published>() == 64);
 
 /// What became of a message, from best to worst: of one that went to several sinks the worst counts. Nothing is left to do about the
-/// first; the next two are safe and will come again; the fourth is known to its sink; the last is lost.
+/// first; the second is known to its sink, and would be refused again; the next two are safe and will come again; the last is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Confirmed at the level that its sink asks for.
     Delivered,
+    /// Refused for good.
+    Failed,
     /// On disk, to be replayed at the next start.
     Spilled,
     /// Given back to the queue that it came from.
     Returned,
-    /// Refused for good.
-    Failed,
     /// Lost. The only bad one, and what the exit code is about.
     Abandoned,
 }
@@ -112,6 +112,14 @@ pub struct Way {
     pub sink: usize,
 }
 
+/// Who handed a message in and still has it: a queue that waits for its acknowledgement, a client that waits for an answer.
+pub trait Origin {
+    /// All of the message's ways have come to an end, and this is the worst of them. Called once.
+    fn settled(&self, outcome: Outcome);
+    /// A name of the message that stays the same when it comes again, for sinks that tell what they already have.
+    fn id(&self) -> &str;
+}
+
 /// One sink link's part of messages that go to several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -137,8 +145,28 @@ impl Ledger {
     pub fn admit(&self, way: Way, messages: u32, bytes: usize) -> Ticket {
         self.0.accounts(way).for_each(|account| account.admit(u64::from(messages)));
         self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
-        let entry = Entry::Alone(way);
+        self.ticket(Entry::Alone(way), messages, bytes)
+    }
+
+    fn ticket(&self, entry: Entry, messages: u32, bytes: usize) -> Ticket {
         Ticket { books: Rc::clone(&self.0), entry, messages, bytes }
+    }
+
+    /// Enters one message that `origin` is to be told about.
+    pub fn admit_from(&self, origin: Rc<dyn Origin>, way: Way, bytes: usize) -> Ticket {
+        let messages = 1;
+        self.0.accounts(way).for_each(|account| account.admit(messages));
+        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
+        self.ticket(Entry::Handed(Box::new(Handed { way, origin })), messages as u32, bytes)
+    }
+
+    /// Enters a message that its sink refused at the sink that takes its dead letters. `refused` stays in flight until that has it,
+    /// and then counts as failed; in its own sink's account it does at once.
+    pub fn admit_letter(&self, refused: Ticket, sink: usize, bytes: usize) -> Ticket {
+        debug_assert_eq!(refused.messages, 1, "messages are refused one by one");
+        self.0.sinks[sink].admit(1);
+        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
+        self.ticket(Entry::Letter { sink, refused: Some(Box::new(refused)) }, 1, bytes)
     }
 
     /// Enters `messages` of which each goes along several `parts`, at least one. They are received once, and settled once, when all
@@ -147,18 +175,34 @@ impl Ledger {
         if let [part] = parts {
             return vec![self.admit(Way { source, sink: part.sink }, messages, part.bytes)];
         }
+        self.admit_jointly(source, parts, messages, None)
+    }
+
+    /// The same with one message that `origin` is to be told about.
+    pub fn admit_each_from(&self, origin: Rc<dyn Origin>, source: usize, parts: &[Part]) -> Vec<Ticket> {
+        if let [part] = parts {
+            return vec![self.admit_from(origin, Way { source, sink: part.sink }, part.bytes)];
+        }
+        self.admit_jointly(source, parts, 1, Some(origin))
+    }
+
+    fn admit_jointly(
+        &self,
+        source: usize,
+        parts: &[Part],
+        messages: u32,
+        origin: Option<Rc<dyn Origin>>,
+    ) -> Vec<Ticket> {
         let joint = Joint::new(&parts.iter().map(|part| part.sink).collect::<Vec<_>>());
         let count = u64::from(messages);
         [&self.0.reactor, &self.0.sources[source]].iter().for_each(|account| account.admit(count));
         joint.sinks().for_each(|sink| self.0.sinks[sink].admit(count));
         let bytes: usize = parts.iter().map(|part| part.bytes).sum();
         self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
-        let joint = Rc::new(RefCell::new(joint));
-        let ticket = |(number, part): (usize, &Part)| Ticket {
-            books: Rc::clone(&self.0),
-            entry: Entry::Part { source, joint: Rc::clone(&joint), number },
-            messages,
-            bytes: part.bytes,
+        let joint = Rc::new(Shared { source, joint: RefCell::new(joint), origin });
+        let ticket = |(number, part): (usize, &Part)| {
+            let entry = Entry::Part { joint: Rc::clone(&joint), number };
+            self.ticket(entry, messages, part.bytes)
         };
         parts.iter().enumerate().map(ticket).collect()
     }
@@ -227,7 +271,7 @@ impl Books {
     }
 }
 
-/// The proof that some messages are in flight. Dropping it settles them as abandoned.
+/// The proof that some messages are in flight. Dropping it settles them as abandoned, or as returned where an [`Origin`] has them.
 #[must_use = "dropping a ticket abandons its messages"]
 pub struct Ticket {
     books: Rc<Books>,
@@ -237,12 +281,38 @@ pub struct Ticket {
 }
 
 /// What a ticket settles.
-#[derive(Clone)]
 enum Entry {
     /// Messages that go one way.
     Alone(Way),
     /// One part of messages that have several.
-    Part { source: usize, joint: Rc<RefCell<Joint>>, number: usize },
+    Part { joint: Rc<Shared>, number: usize },
+    /// One message that somebody else still has.
+    Handed(Box<Handed>),
+    /// One message that its own sink refused; `None` once it is settled.
+    Letter { sink: usize, refused: Option<Box<Ticket>> },
+}
+
+struct Handed {
+    way: Way,
+    origin: Rc<dyn Origin>,
+}
+
+/// What the parts of the same messages share.
+struct Shared {
+    source: usize,
+    joint: RefCell<Joint>,
+    origin: Option<Rc<dyn Origin>>,
+}
+
+impl Entry {
+    /// The entry of the first of several messages.
+    fn share(&self) -> Entry {
+        match self {
+            Entry::Alone(way) => Entry::Alone(*way),
+            Entry::Part { joint, number } => Entry::Part { joint: Rc::clone(joint), number: *number },
+            Entry::Handed(_) | Entry::Letter { .. } => unreachable!("one message has no first of several"),
+        }
+    }
 }
 
 impl Ticket {
@@ -267,20 +337,47 @@ impl Ticket {
     /// When there are fewer.
     pub fn split_first(&mut self, messages: u32) -> Ticket {
         self.messages = self.messages.checked_sub(messages).expect("a ticket splits into what it has");
-        Ticket { books: Rc::clone(&self.books), entry: self.entry.clone(), messages, bytes: 0 }
+        Ticket { books: Rc::clone(&self.books), entry: self.entry.share(), messages, bytes: 0 }
+    }
+
+    /// Who handed its message in and still has it.
+    pub fn origin(&self) -> Option<&dyn Origin> {
+        match &self.entry {
+            Entry::Alone(_) => None,
+            Entry::Part { joint, .. } => joint.origin.as_deref(),
+            Entry::Handed(handed) => Some(&*handed.origin),
+            Entry::Letter { refused, .. } => refused.as_ref().and_then(|refused| refused.origin()),
+        }
     }
 
     fn close(&mut self, outcome: Outcome) {
         let messages = std::mem::take(&mut self.messages);
-        match &self.entry {
+        match &mut self.entry {
             // A settled ticket is dropped, too.
             _ if messages == 0 => {}
             Entry::Alone(way) => {
                 self.books.accounts(*way).for_each(|account| account.settle(u64::from(messages), outcome));
             }
-            Entry::Part { source, joint, number } => {
-                let settled = joint.borrow_mut().settle(*number, messages, outcome);
-                settled.iter().for_each(|one| self.books.settle_jointly(*source, one));
+            Entry::Part { joint, number } => {
+                let settled = joint.joint.borrow_mut().settle(*number, messages, outcome);
+                settled.iter().for_each(|one| self.books.settle_jointly(joint.source, one));
+                let whole = settled.iter().find(|one| one.sink.is_none());
+                if let (Some(origin), Some(one)) = (&joint.origin, whole) {
+                    origin.settled(one.outcome);
+                }
+            }
+            Entry::Handed(handed) => {
+                self.books.accounts(handed.way).for_each(|account| account.settle(1, outcome));
+                handed.origin.settled(outcome);
+            }
+            Entry::Letter { sink, refused } => {
+                self.books.sinks[*sink].settle(1, outcome);
+                if let Some(refused) = refused.take() {
+                    refused.settle(match outcome {
+                        Outcome::Delivered | Outcome::Failed => Outcome::Failed,
+                        undecided => undecided,
+                    });
+                }
             }
         }
         let bytes = std::mem::take(&mut self.bytes);
@@ -289,8 +386,13 @@ impl Ticket {
 }
 
 impl Drop for Ticket {
+    /// Without a verdict a message is lost, unless whoever handed it in still has it.
     fn drop(&mut self) {
-        self.close(Outcome::Abandoned);
+        if self.messages == 0 && self.bytes == 0 {
+            return;
+        }
+        let lost = if self.origin().is_some() { Outcome::Returned } else { Outcome::Abandoned };
+        self.close(lost);
     }
 }
 
@@ -371,6 +473,59 @@ mod tests {
         let Totals { delivered, abandoned, in_flight, .. } = ledger.totals();
         assert_eq!((delivered, abandoned, in_flight, ledger.bytes_in_flight()), (1, 3, 0, 0));
         assert_eq!((ledger.sinks()[0].abandoned, ledger.sinks()[1].abandoned), (3, 0));
+        assert_balanced(&ledger);
+    }
+
+    /// What an origin was told.
+    #[derive(Default)]
+    struct Told(RefCell<Vec<Outcome>>);
+
+    impl Origin for Told {
+        fn settled(&self, outcome: Outcome) {
+            self.0.borrow_mut().push(outcome);
+        }
+
+        fn id(&self) -> &'static str {
+            "an-id"
+        }
+    }
+
+    #[test]
+    fn an_origin_is_told_once_and_keeps_what_is_dropped() {
+        let (ledger, told) = (Ledger::new(1, 2), Rc::new(Told::default()));
+        let first = ledger.admit_from(told.clone(), WAY, 7);
+        assert_eq!((first.origin().map(Origin::id), ledger.bytes_in_flight()), (Some("an-id"), 7));
+        first.settle(Outcome::Delivered);
+        drop(ledger.admit_from(told.clone(), WAY, 7));
+        let parts = [Part { sink: 0, bytes: 1 }, Part { sink: 1, bytes: 2 }];
+        let mut tickets = ledger.admit_each_from(told.clone(), 0, &parts);
+        tickets.pop().unwrap().settle(Outcome::Failed);
+        assert_eq!(*told.0.borrow(), [Outcome::Delivered, Outcome::Returned], "a part is not all of it");
+        drop(tickets);
+        assert_eq!(told.0.borrow()[2..], [Outcome::Returned], "who refused it will see it again");
+        let Totals { received, delivered, returned, abandoned, .. } = ledger.totals();
+        assert_eq!((received, delivered, returned, abandoned, ledger.bytes_in_flight()), (3, 1, 2, 0, 0));
+        assert_balanced(&ledger);
+    }
+
+    #[test]
+    fn a_refused_message_is_in_flight_until_its_dead_letter_is_settled() {
+        let ledger = Ledger::new(1, 2);
+        for (outcome, of_it) in [
+            (Outcome::Delivered, Outcome::Failed),
+            (Outcome::Failed, Outcome::Failed),
+            (Outcome::Abandoned, Outcome::Abandoned),
+        ] {
+            let told = Rc::new(Told::default());
+            let letter = ledger.admit_letter(ledger.admit_from(told.clone(), WAY, 5), 1, 9);
+            assert_eq!((ledger.totals().in_flight, ledger.sinks()[1].in_flight), (1, 1));
+            letter.settle(outcome);
+            assert_eq!((&*told.0.borrow(), ledger.bytes_in_flight()), (&vec![of_it], 0));
+            assert_balanced(&ledger);
+        }
+        drop(ledger.admit_letter(ledger.admit(WAY, 1, 5), 1, 9));
+        let Totals { received, failed, abandoned, .. } = ledger.totals();
+        assert_eq!((received, failed, abandoned), (4, 2, 2));
         assert_balanced(&ledger);
     }
 

@@ -105,7 +105,7 @@ impl Relay {
         let mut relay = Relay { ledger_file, listening, _files: files, ..Relay::idle(plan)? };
         let mut go_ahead = Vec::new();
         for (core, inlets) in cores.into_iter().zip(inlets) {
-            let setup = relay.setup(inlets, &outlets)?;
+            let setup = relay.setup(inlets, &outlets, relay.threads.len())?;
             let (thread, go) = start_reactor(core, support, setup)?;
             relay.threads.push(thread);
             go_ahead.push(go);
@@ -133,6 +133,7 @@ impl Relay {
         &self,
         inlets: Vec<Inlet<OwnedFd>>,
         outlets: &[Outlet<OwnedFd>],
+        number: usize,
     ) -> Result<Setup<OwnedFd>, StartError> {
         let control = Arc::new(Control::new(Arc::clone(&self.bell)).map_err(io::Error::from)?);
         let outlets = outlets.iter().map(Outlet::try_clone).collect::<io::Result<Vec<_>>>()?;
@@ -145,6 +146,7 @@ impl Relay {
             gather: self.plan.gather,
             inlets,
             outlets,
+            number,
         })
     }
 
@@ -152,7 +154,11 @@ impl Relay {
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
         let tcp = self.listening.iter().filter_map(|at| match at {
             Listening::Tcp(address) => Some(*address),
-            Listening::Udp(_) | Listening::Unix(_) | Listening::Unixgram(_) => None,
+            Listening::Udp(_)
+            | Listening::Unix(_)
+            | Listening::Unixgram(_)
+            | Listening::Http(_)
+            | Listening::Pull(_) => None,
         });
         tcp.collect()
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,10 @@ pub enum Listening {
     Unix(PathBuf),
     /// Datagrams to a socket file.
     Unixgram(PathBuf),
+    /// Requests of HTTP clients, with the port that the kernel chose.
+    Http(SocketAddr),
+    /// A queue that is pulled from, as it is typed.
+    Pull(String),
 }
 
 impl fmt::Display for Listening {
@@ -42,6 +46,8 @@ impl fmt::Display for Listening {
             Listening::Udp(address) => write!(f, "udp://{address}"),
             Listening::Unix(path) => write!(f, "unix:{}", path.display()),
             Listening::Unixgram(path) => write!(f, "unixgram:{}", path.display()),
+            Listening::Http(address) => write!(f, "http://{address}"),
+            Listening::Pull(queue) => f.write_str(queue),
         }
     }
 }
@@ -65,8 +71,10 @@ impl Sources {
         for source in plan {
             let seats = Arc::new(Seats::new(source.max_connections, source.max_connections_per_client));
             let by_reactor = sources.sockets(source, reactors)?;
-            for (of_reactor, sockets) in sources.inlets.iter_mut().zip(by_reactor) {
-                of_reactor.push(Inlet { plan: source.clone(), seats: Arc::clone(&seats), sockets });
+            for (of_reactor, mut sockets) in sources.inlets.iter_mut().zip(by_reactor) {
+                let is_http = matches!(source.listen, Listen::Http(_));
+                let http = if is_http { sockets.pop().map(TcpListener::from) } else { None };
+                of_reactor.push(Inlet { plan: source.clone(), seats: Arc::clone(&seats), sockets, http });
             }
         }
         Ok(sources)
@@ -77,6 +85,17 @@ impl Sources {
         match &source.listen {
             Listen::Tcp(at) => {
                 self.on_each_address(at, reactors, Listening::Tcp, |at| address::listen(at, reactors, buffer))
+            }
+            // The first address: a reactor has one listener for HTTP.
+            Listen::Http(listen) => {
+                let addresses = address::resolve(&listen.at)?;
+                self.on_each_of(&addresses[..1], reactors, Listening::Http, |at| {
+                    address::listen(at, reactors, None)
+                })
+            }
+            Listen::Pull(pull) => {
+                self.listening.push(Listening::Pull(pull.service.to_string()));
+                Ok(std::iter::repeat_with(Vec::new).take(reactors).collect())
             }
             Listen::Udp(at) => self.on_each_address(at, reactors, Listening::Udp, |at| {
                 address::bind_datagrams(at, reactors, buffer)
@@ -112,8 +131,21 @@ impl Sources {
     where
         StartError: From<E>,
     {
+        self.on_each_of(&address::resolve(at)?, reactors, listening, open)
+    }
+
+    fn on_each_of<E>(
+        &mut self,
+        addresses: &[SocketAddr],
+        reactors: usize,
+        listening: fn(SocketAddr) -> Listening,
+        open: impl Fn(SocketAddr) -> Result<Vec<OwnedFd>, E>,
+    ) -> Result<ByReactor, StartError>
+    where
+        StartError: From<E>,
+    {
         let mut by_reactor: ByReactor = std::iter::repeat_with(Vec::new).take(reactors).collect();
-        for address in address::resolve(at)? {
+        for &address in addresses {
             let sockets = open(address)?;
             let bound = SockRef::from(&sockets[0]).local_addr()?.as_socket();
             self.listening.push(listening(bound.unwrap_or(address)));
@@ -131,10 +163,11 @@ pub(super) fn open_outlet(sink: &Sink, reactors: usize) -> Result<Outlet<OwnedFd
         Target::Unixgram(paths) => return Ok(at_paths("unixgram", paths, Address::Unixgram)),
         Target::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
         Target::File(path) => open_file(path)?.into(),
+        Target::Service(push) => return Ok(Outlet::Service(push.clone())),
     };
     let waits = if file.is_terminal() { Waits::InThread } else { Waits::Anywhere };
     let turns = (reactors > 1).then(shared_turn).transpose().map_err(io::Error::from)?;
-    Ok(Outlet::File { file, waits, turns })
+    Ok(Outlet::File { file, waits, turns: turns.map(|turn| (turn.heard, turn.rung)) })
 }
 
 fn resolved(

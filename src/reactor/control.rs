@@ -2,13 +2,14 @@
 //!
 //! Lives here: one word each way and two bells. Never here: messages, or any lock.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
 
 use crate::ledger::Published;
+use crate::ring::Doorbell;
 
 /// What the coordinator asks for. It only ever rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +35,7 @@ pub struct Control {
     pub published: Published,
     phase: AtomicU8,
     broken: AtomicBool,
-    bell: EventFd,
+    bell: Doorbell,
     coordinator: Arc<EventFd>,
 }
 
@@ -42,9 +43,9 @@ impl Control {
     /// A line to the coordinator that listens to `coordinator`.
     ///
     /// # Errors
-    /// As eventfd(2).
+    /// As pipe2(2).
     pub fn new(coordinator: Arc<EventFd>) -> nix::Result<Control> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        let bell = Doorbell::new()?;
         let (phase, broken) = (AtomicU8::new(Phase::Run as u8), AtomicBool::new(false));
         Ok(Control { published: Published::new(), phase, broken, bell, coordinator })
     }
@@ -52,7 +53,7 @@ impl Control {
     /// Coordinator: asks the reactor for `phase` and wakes it.
     pub fn ask(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::Release);
-        ring(&self.bell);
+        self.bell.ring();
     }
 
     /// Reactor: what is asked of it.
@@ -65,12 +66,13 @@ impl Control {
     /// # Errors
     /// As dup(2).
     pub fn bell(&self) -> std::io::Result<OwnedFd> {
-        self.bell.as_fd().try_clone_to_owned()
+        self.bell.heard.try_clone()
     }
 
     /// Reactor: something changed that the coordinator waits for.
     pub fn report(&self) {
-        ring(&self.coordinator);
+        // An eventfd takes 2^64 - 2 rings before it blocks; it is read long before that.
+        let _ = self.coordinator.write(1);
     }
 
     /// Reactor: it can never do its work again.
@@ -83,9 +85,4 @@ impl Control {
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
-}
-
-/// An eventfd takes 2^64 - 2 rings before it blocks; it is read long before that.
-fn ring(bell: &EventFd) {
-    let _ = bell.write(1);
 }

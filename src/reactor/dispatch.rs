@@ -45,7 +45,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 Owner::Bell => self.on_bell(matches!(completion.event, Event::Woken(_))),
                 Owner::Listener(key) => self.on_listener(key as usize, completion, now),
                 Owner::Source(key) => self.on_source(key as usize, completion, now),
-                Owner::Sink(lane) => self.lanes[lane as usize].link.handle(&mut self.kernel, completion, now),
+                Owner::Sink(lane) => self.lanes[lane as usize].exit.handle(&mut self.kernel, completion, now),
             }
         }
         self.completions = completions;

@@ -35,8 +35,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     fn begin_sealing(&mut self, now: Instant) {
-        self.lanes.iter_mut().for_each(|lane| lane.link.hurry(now));
+        self.lanes.iter_mut().for_each(|lane| lane.exit.hurry(now));
         self.seal_listeners();
+        self.fed.iter().for_each(|fed| fed.inlet.seal());
         self.waiting.clear();
         for key in self.link_keys() {
             self.seal_link(key, now);
@@ -46,8 +47,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Time is up: nothing more is delivered, and everything that our kernel acknowledged is counted.
     fn begin_expiring(&mut self, now: Instant) {
         self.note_unsettled(now);
-        self.lanes.iter_mut().for_each(|lane| lane.link.give_up(&mut self.kernel, now));
+        self.lanes.iter_mut().for_each(|lane| lane.exit.give_up(&mut self.kernel, now));
         self.seal_listeners();
+        self.fed.iter().for_each(|fed| fed.inlet.expire());
         self.waiting.clear();
         for key in self.link_keys() {
             if matches!(self.links[key].intake, Intake::Waiting | Intake::Open | Intake::Lingering { .. }) {
@@ -223,16 +225,18 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn conclude(&mut self) {
         if self.is_sealed() {
             self.on(Event::IntakeOver, |_| {});
-            if self.ledger.totals().in_flight == 0 {
+            // A queue is told of what was settled before the exit counts as safe.
+            if self.ledger.totals().in_flight == 0 && self.fed.iter().all(|fed| fed.inlet.is_settled()) {
                 self.on(Event::AllSettled, |_| {});
             }
         }
-        if self.lanes.iter().all(|lane| lane.link.is_closed()) {
+        let services_are_gone = self.fed.iter().all(|fed| fed.inlet.is_closed());
+        if services_are_gone && self.lanes.iter().all(|lane| lane.exit.is_closed()) {
             self.on(Event::LinksClosed, |_| {});
         }
     }
 
     fn close_sinks(&mut self, now: Instant) {
-        self.lanes.iter_mut().for_each(|lane| lane.link.close(&mut self.kernel, now));
+        self.lanes.iter_mut().for_each(|lane| lane.exit.close(&mut self.kernel, now));
     }
 }

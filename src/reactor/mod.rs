@@ -6,9 +6,13 @@
 mod control;
 mod dispatch;
 mod drain;
+mod exit;
 mod intake;
 mod memory;
 mod routes;
+#[cfg(feature = "services")]
+mod runtime;
+mod services;
 mod setup;
 mod turn;
 mod unarmed;
@@ -26,18 +30,20 @@ use thiserror::Error;
 
 pub use control::{Control, Phase};
 pub use dispatch::Owner;
+use exit::Exit;
 use routes::{Pool, Route};
+use services::Fed;
 pub use setup::{Inlet, Outlet, Setup, medium_of};
 
 use unarmed::Unarmed;
 
 use crate::config::plan::Source;
+use crate::endpoint::Bell;
 use crate::kernel::{CompletionOf, Kernel};
 use crate::ledger::{Ledger, Totals};
 use crate::lifecycle::Stage;
 use crate::message::{Framing, Run};
 use crate::socket::listener::{Listener, Seats};
-use crate::socket::sink::SinkLink;
 use crate::socket::source::SourceLink;
 
 /// Everything that one core's messages touch.
@@ -60,6 +66,14 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     lanes: Vec<Lane<K>>,
     /// For each sink, its links among the lanes.
     pools: Vec<Pool>,
+    /// Inlets from services.
+    fed: Vec<Fed>,
+    /// What services wake it with.
+    rings: Bell,
+    /// Whether it sleeps in a runtime that hosts services, not in its ring.
+    is_hosted: bool,
+    #[cfg(feature = "services")]
+    host: Option<runtime::Host>,
     /// Links that are not armed, and wait for buffers.
     unarmed: Unarmed,
     /// Links without a seat, in the order in which they get one.
@@ -91,13 +105,15 @@ struct SourceOf {
     seats: Arc<Seats>,
 }
 
-/// One sink link, and what is to be known to send something on it.
+/// One sink link or outlet, and what is to be known to send something on it.
 struct Lane<K: Kernel> {
-    link: SinkLink<K>,
+    exit: Exit<K>,
     /// Index of its sink in the plan.
     sink: usize,
     /// How its messages are framed; `None` as they came.
     framing: Option<Framing>,
+    /// Index of the sink that takes its dead letters.
+    dead_letter: Option<usize>,
     /// Source links whose messages may go here.
     load: usize,
     /// Those of them that wait until this link has sent some of its share.
@@ -141,7 +157,12 @@ pub enum Broke {
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Turns until the coordinator halts it, or it breaks. Its books are the result, in either case.
-    pub fn run(self) -> (Books, Result<(), Broke>) {
+    #[cfg_attr(not(feature = "services"), allow(unused_mut, reason = "nothing is hosted"))]
+    pub fn run(mut self) -> (Books, Result<(), Broke>) {
+        #[cfg(feature = "services")]
+        if let Some(host) = self.host.take() {
+            return self.run_hosted(host);
+        }
         self.run_with(|reactor| {
             // A turn begins asleep: without an accept armed nothing would ever wake a reactor whose sink needs no connection.
             let now = reactor.kernel.now();
@@ -164,7 +185,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     fn abandon_all(&mut self) {
         if self.stage != Stage::Halted {
             self.stage = Stage::Halted;
-            self.lanes.iter_mut().for_each(|lane| lane.link.queue_mut().abandon());
+            self.lanes.iter_mut().for_each(|lane| lane.exit.abandon());
             let sealed = true;
             self.control.published.publish(&self.ledger.totals(), sealed);
             self.control.report_broken();
@@ -184,9 +205,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     fn note_unsettled(&mut self, now: Instant) {
         let mut unsettled = vec![Unsettled::default(); self.ledger.sinks().len()];
         for lane in &self.lanes {
-            let (queue, of_sink) = (lane.link.queue(), &mut unsettled[lane.sink]);
-            of_sink.messages += queue.unsettled_messages();
-            let age = queue.oldest().map_or(0, |since| now.duration_since(since).as_micros() as u64);
+            let (exit, of_sink) = (&lane.exit, &mut unsettled[lane.sink]);
+            of_sink.messages += exit.unsettled_messages();
+            let age = exit.oldest().map_or(0, |since| now.duration_since(since).as_micros() as u64);
             of_sink.oldest_micros = of_sink.oldest_micros.max(age);
         }
         self.unsettled = unsettled;

@@ -10,7 +10,7 @@ use super::{Lane, Owner, Reactor};
 use crate::config::plan::{Balance, Key, Overflow, Sink};
 use crate::framing::reframe;
 use crate::kernel::Kernel;
-use crate::ledger::{Outcome, Part, Ticket, Way};
+use crate::ledger::{Origin, Outcome, Part, Ticket, Way};
 use crate::lifecycle::Stage;
 use crate::limits::RUN_OVERHEAD;
 use crate::message::{Framing, Run};
@@ -100,7 +100,23 @@ enum Leg {
     Keyed { sink: usize, keyed: Rc<Keyed> },
 }
 
+impl Pool {
+    /// A link for a message that belongs to no source link.
+    pub(super) fn any(&self, message: &[u8]) -> usize {
+        match self {
+            Pool::Any(lanes) => lanes[0],
+            Pool::Each(groups) => groups[0][0],
+            Pool::Keyed(keyed) => keyed.lane(message),
+        }
+    }
+}
+
 impl Route {
+    /// The link of each leg for one message.
+    pub(super) fn lanes_of(&self, message: &[u8]) -> Vec<usize> {
+        lanes_of(&self.legs, message)
+    }
+
     pub(super) fn lanes(&self) -> &[usize] {
         &self.lanes
     }
@@ -154,10 +170,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             }
             legs if legs.iter().any(|leg| matches!(leg, Leg::Keyed { .. })) => {
                 for (lanes, run) in segments(&run, |message| lanes_of(legs, message)) {
-                    self.offer_each(source, &lanes, &run, buffer, now);
+                    self.offer_each(source, &lanes, &run, buffer, None, now);
                 }
             }
-            _ => self.offer_each(source, &route.lanes, &run, buffer, now),
+            _ => self.offer_each(source, &route.lanes, &run, buffer, None, now),
         }
     }
 
@@ -168,7 +184,16 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         lane.take(run, ticket, self.stage, now);
     }
 
-    fn offer_each(&mut self, source: usize, lanes: &[usize], run: &Run, buffer: usize, now: Instant) {
+    /// Enters messages for several links; one message where `origin` still has it.
+    pub(super) fn offer_each(
+        &mut self,
+        source: usize,
+        lanes: &[usize],
+        run: &Run,
+        buffer: usize,
+        origin: Option<Rc<dyn Origin>>,
+        now: Instant,
+    ) {
         let mut framed: Vec<(Run, usize)> = Vec::with_capacity(lanes.len());
         for &lane in lanes {
             let framing = self.lanes[lane].framing_of(run);
@@ -181,7 +206,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             .zip(&framed)
             .map(|(&lane, (_, bytes))| Part { sink: self.lanes[lane].sink, bytes: *bytes })
             .collect();
-        let tickets = self.ledger.admit_each(source, &parts, run.messages);
+        let tickets = match origin {
+            None => self.ledger.admit_each(source, &parts, run.messages),
+            Some(origin) => self.ledger.admit_each_from(origin, source, &parts),
+        };
         for ((&lane, (run, _)), ticket) in lanes.iter().zip(framed).zip(tickets) {
             self.lanes[lane].take(run, ticket, self.stage, now);
         }
@@ -197,14 +225,21 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Counts messages as failed that no sink ever sees.
     pub(super) fn fail(&mut self, source: usize, route: &Route, messages: u32) {
+        let parts = self.parts_without_bytes(route);
+        for ticket in self.ledger.admit_each(source, &parts, messages) {
+            ticket.settle(Outcome::Failed);
+        }
+    }
+}
+
+impl<K: Kernel<Owner = Owner>> Reactor<K> {
+    /// A part for each leg, of messages that no sink sees.
+    pub(super) fn parts_without_bytes(&self, route: &Route) -> Vec<Part> {
         let sinks = route.legs.iter().map(|leg| match leg {
             Leg::Lane(lane) => self.lanes[*lane].sink,
             Leg::Keyed { sink, .. } => *sink,
         });
-        let parts: Vec<Part> = sinks.map(|sink| Part { sink, bytes: 0 }).collect();
-        for ticket in self.ledger.admit_each(source, &parts, messages) {
-            ticket.settle(Outcome::Failed);
-        }
+        sinks.map(|sink| Part { sink, bytes: 0 }).collect()
     }
 }
 
@@ -223,10 +258,10 @@ impl Route {
     }
 }
 
-impl<K: Kernel> Lane<K> {
+impl<K: Kernel<Owner = Owner>> Lane<K> {
     /// The run as this sink frames it, and the bytes of memory that it occupies: those of its buffer if it shares that, its own,
     /// and what is kept beside them.
-    fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
+    pub(super) fn framed(&self, run: Run, buffer: usize) -> (Run, usize) {
         let framing = self.framing_of(&run);
         let (run, body) = if framing == run.framing { (run, buffer) } else { (reframe(run, framing), 0) };
         let bytes = run.head.len() + body.max(run.body.len()) + RUN_OVERHEAD;
@@ -246,9 +281,9 @@ impl<K: Kernel> Lane<K> {
     }
 
     /// Queues messages; those of a relay whose time is up are only counted, by the drop of their ticket.
-    fn take(&mut self, run: Run, ticket: Ticket, stage: Stage, now: Instant) {
+    pub(super) fn take(&mut self, run: Run, ticket: Ticket, stage: Stage, now: Instant) {
         if stage != Stage::Expiring {
-            self.link.queue_mut().push(run, ticket, now);
+            self.exit.push(run, ticket, now);
         }
     }
 }

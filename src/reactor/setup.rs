@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,10 +15,16 @@ use bytes::BytesMut;
 use slab::Slab;
 
 use super::dispatch::Owner;
+use super::exit::Exit;
 use super::routes::{Pool, plan_pool};
+#[cfg(feature = "services")]
+use super::runtime::Host;
+use super::services::{Fed, Service};
 use super::unarmed::Unarmed;
 use super::{Control, Lane, Reactor, SourceOf};
 use crate::config::plan::{Listen, Overflow, Sink, Source, Target};
+use crate::config::services::Push;
+use crate::endpoint::{self, Bell};
 use crate::kernel::{Kernel, Medium, Waits};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
@@ -40,6 +47,8 @@ pub struct Setup<S> {
     pub inlets: Vec<Inlet<S>>,
     /// One for each sink, in the plan's order.
     pub outlets: Vec<(Sink, Outlet<S>)>,
+    /// Its number among the relay's reactors, from 0.
+    pub number: usize,
 }
 
 /// A source as one reactor has it.
@@ -50,20 +59,24 @@ pub struct Inlet<S> {
     pub seats: Arc<Seats>,
     /// This reactor's own listeners, or sockets for datagrams, one for each address. May be none.
     pub sockets: Vec<S>,
+    /// This reactor's own listener for HTTP.
+    pub http: Option<TcpListener>,
 }
 
 /// A sink as one reactor has it.
 pub enum Outlet<S> {
     /// Its endpoints, in the plan's order.
     Remote(Vec<Endpoint>),
+    /// A service, which its own client connects to.
+    Service(Box<Push>),
     /// An open file, or standard output.
     File {
         /// Where it is written to.
         file: S,
         /// Where a write waits that cannot be done at once.
         waits: Waits,
-        /// Whose turn it is to write there, where several reactors do.
-        turns: Option<S>,
+        /// Whose turn it is to write there, where several reactors do: where that is heard, and where it is passed on.
+        turns: Option<(S, S)>,
     },
 }
 
@@ -75,22 +88,28 @@ impl Outlet<OwnedFd> {
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Outlet::Remote(endpoints) => Ok(Outlet::Remote(endpoints.clone())),
+            Outlet::Service(push) => Ok(Outlet::Service(push.clone())),
             Outlet::File { file, waits, turns } => Ok(Outlet::File {
                 file: file.try_clone()?,
                 waits: *waits,
-                turns: turns.as_ref().map(OwnedFd::try_clone).transpose()?,
+                turns: turns.as_ref().map(both_again).transpose()?,
             }),
         }
     }
 }
 
-/// What a source's messages travel over.
-pub fn medium_of(listen: &Listen) -> Medium {
+fn both_again((heard, rung): &(OwnedFd, OwnedFd)) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok((heard.try_clone()?, rung.try_clone()?))
+}
+
+/// What a source's messages travel over; `None` where a service brings them.
+pub fn medium_of(listen: &Listen) -> Option<Medium> {
     match listen {
-        Listen::Tcp(_) => Medium::Tcp,
-        Listen::Udp(_) => Medium::Udp,
-        Listen::Unix(_) => Medium::Unix,
-        Listen::Unixgram(_) => Medium::Unixgram,
+        Listen::Tcp(_) => Some(Medium::Tcp),
+        Listen::Udp(_) => Some(Medium::Udp),
+        Listen::Unix(_) => Some(Medium::Unix),
+        Listen::Unixgram(_) => Some(Medium::Unixgram),
+        Listen::Http(_) | Listen::Pull(_) => None,
     }
 }
 
@@ -98,12 +117,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// A reactor that accepts and connects at its first turn. Belongs to the calling thread, as `kernel` does.
     ///
     /// # Errors
-    /// When a sink link's first socket cannot be had: as socket(2).
+    /// When a sink link's first socket cannot be had, as socket(2); or the runtime that hosts services, as io_uring_setup(2).
     pub fn new<S: Into<K::Socket>>(setup: Setup<S>, mut kernel: K) -> io::Result<Reactor<K>> {
         let (now, bell) = (kernel.now(), setup.bell.into());
         kernel.wake(Owner::Bell, &bell);
         let ledger = Ledger::new(setup.inlets.len(), setup.outlets.len());
-        let (lanes, pools) = open_lanes(&mut kernel, setup.outlets, now)?;
+        let (rings, mut services) = (Bell::default(), Vec::new());
+        let (lanes, pools) = open_lanes(&mut kernel, setup.outlets, (&rings, &mut services), now)?;
         let mut reactor = Reactor {
             control: setup.control,
             stage: Stage::Running,
@@ -119,6 +139,11 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             links: Slab::new(),
             lanes,
             pools,
+            fed: Vec::new(),
+            rings,
+            is_hosted: false,
+            #[cfg(feature = "services")]
+            host: None,
             unarmed: Unarmed::default(),
             waiting: VecDeque::new(),
             lingering: Vec::new(),
@@ -133,14 +158,73 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             owes_report: false,
             unsettled: Vec::new(),
         };
-        setup.inlets.into_iter().for_each(|inlet| reactor.open_source(inlet, now));
+        for inlet in setup.inlets {
+            services.extend(reactor.open_source(inlet, setup.number, now));
+        }
+        reactor.host(services)?;
         Ok(reactor)
     }
 
-    fn open_source<S: Into<K::Socket>>(&mut self, inlet: Inlet<S>, now: Instant) {
-        let (source, medium) = (self.sources.len(), medium_of(&inlet.plan.listen));
+    /// Whoever has services sleeps in a runtime that hosts them.
+    #[cfg(feature = "services")]
+    fn host(&mut self, services: Vec<Service>) -> io::Result<()> {
+        self.is_hosted = !services.is_empty();
+        // The first turn says whether there is room.
+        self.rings.ring();
+        self.host = self.is_hosted.then(|| Host::new(&mut self.kernel, services)).transpose()?;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "services"))]
+    fn host(&mut self, services: Vec<Service>) -> io::Result<()> {
+        debug_assert!(services.is_empty(), "the configuration knows what this build speaks");
+        Ok(())
+    }
+
+    fn open_source<S: Into<K::Socket>>(
+        &mut self,
+        inlet: Inlet<S>,
+        number: usize,
+        now: Instant,
+    ) -> Option<Service> {
+        let source = self.sources.len();
         self.sources.push(SourceOf { plan: inlet.plan, seats: inlet.seats });
-        for socket in inlet.sockets {
+        match medium_of(&self.sources[source].plan.listen) {
+            Some(medium) => {
+                self.open_sockets(source, medium, inlet.sockets, now);
+                None
+            }
+            None => self.open_inlet(source, inlet.http, number),
+        }
+    }
+
+    /// The service that feeds a source, to be started later.
+    fn open_inlet(&mut self, source: usize, http: Option<TcpListener>, reactor: usize) -> Option<Service> {
+        let route = Rc::new(self.open_route(source));
+        let (inlet, feed) = endpoint::Inlet::new(self.rings.clone());
+        let Source { name, listen, max_message, framing, .. } = &self.sources[source].plan;
+        let (name, lines) = (name.clone(), *framing == Framing::Line.into());
+        let service = match (listen, http) {
+            (Listen::Pull(plan), _) => Service::Pull { name, plan: plan.clone(), reactor, feed },
+            (Listen::Http(plan), Some(listener)) => {
+                let (plan, max_message) = (plan.clone(), *max_message);
+                Service::Listen { name, plan, max_message, lines, listener, feed }
+            }
+            // Another reactor listens there.
+            _ => return None,
+        };
+        self.fed.push(Fed { source, inlet, route });
+        Some(service)
+    }
+
+    fn open_sockets<S: Into<K::Socket>>(
+        &mut self,
+        source: usize,
+        medium: Medium,
+        sockets: Vec<S>,
+        now: Instant,
+    ) {
+        for socket in sockets {
             if medium.is_datagrams() {
                 let key = self.open_link(source, socket.into(), medium, now);
                 self.begin_receiving(key);
@@ -164,22 +248,42 @@ type Lanes<K> = (Vec<Lane<K>>, Vec<Pool>);
 fn open_lanes<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
     kernel: &mut K,
     outlets: Vec<(Sink, Outlet<S>)>,
+    (rings, services): (&Bell, &mut Vec<Service>),
     now: Instant,
 ) -> io::Result<Lanes<K>> {
     let (mut lanes, mut pools) = (Vec::new(), Vec::new());
     for (index, (sink, outlet)) in outlets.into_iter().enumerate() {
-        let (links, pool) = open_links(kernel, &sink, outlet, lanes.len(), now)?;
+        let (exits, pool) = match outlet {
+            Outlet::Service(plan) => {
+                let (outlet, deliveries) =
+                    endpoint::Outlet::new(&sink.name, rings.clone(), sink.dead_letter.is_some());
+                services.push(Service::Push { plan, deliveries });
+                (vec![Exit::Service(outlet)], Pool::Any(vec![lanes.len()]))
+            }
+            of_sockets => {
+                let (links, pool) = open_links(kernel, &sink, of_sockets, lanes.len(), now)?;
+                (links.into_iter().map(|link| with_letters(link, &sink)).collect(), pool)
+            }
+        };
         pools.push(pool);
-        lanes.extend(links.into_iter().map(|link| Lane {
-            link,
+        lanes.extend(exits.into_iter().map(|exit| Lane {
+            exit,
             sink: index,
             framing: sink.framing,
+            dead_letter: sink.dead_letter,
             load: 0,
             held_back: Vec::new(),
             block: BytesMut::new(),
         }));
     }
     Ok((lanes, pools))
+}
+
+fn with_letters<K: Kernel>(mut link: SinkLink<K>, sink: &Sink) -> Exit<K> {
+    if sink.dead_letter.is_some() {
+        link.queue_mut().keep_letters();
+    }
+    Exit::Socket(Box::new(link))
 }
 
 fn open_links<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
@@ -191,10 +295,11 @@ fn open_links<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
 ) -> io::Result<(Vec<SinkLink<K>>, Pool)> {
     match outlet {
         Outlet::File { file, waits, turns } => {
-            let turn = turns.map(|turns| Turn::new(turns.into()));
+            let turn = turns.map(|(heard, rung)| Turn::new(heard.into(), rung.into()));
             let link = FileSink::new(Owner::sink(first), sink.name.clone(), file.into(), waits, turn);
             Ok((vec![SinkLink::File(link)], Pool::Any(vec![first])))
         }
+        Outlet::Service(_) => unreachable!("a service has no sockets of ours"),
         Outlet::Remote(endpoints) => {
             let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
             let (orders, pool) = plan_pool(sink, &names, first);
@@ -217,7 +322,7 @@ fn terms(sink: &Sink) -> Terms {
         Target::Udp(_) => Medium::Udp,
         Target::Unix(_) => Medium::Unix,
         Target::Unixgram(_) => Medium::Unixgram,
-        Target::Stdout | Target::File(_) => unreachable!("a file has no terms"),
+        Target::Stdout | Target::File(_) | Target::Service(_) => unreachable!("only peers have terms"),
     };
     let payload_only = sink.framing.is_none_or(|framing| framing == Framing::Datagram);
     Terms { name: sink.name.clone(), medium, confirm: sink.confirm, payload_only }

@@ -5,7 +5,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use tracing::error;
 
 use super::dispatch::Owner;
@@ -22,10 +21,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let now = self.kernel.now();
         self.reap();
         self.dispatch(now); // bytes → frames → tickets → queues; sends and their results → queues
+        self.take_in(now); // what services have fetched → tickets → queues
         self.obey(now); // what the coordinator asks
         self.tick(now); // connect, confirm → settle
         self.close_idle(now); // links that were silent for too long
         self.seal(now); // the drain's steps on the way in, into the room that was settled: nothing else may wake for it
+        self.post_letters(now); // what was refused → the queues of dead letters
         self.flush(now); // one gathered send a link
         self.replenish(now); // buffers and seats → links that wait for them
         self.conclude(); // sealed? drained? halted?
@@ -35,7 +36,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Sleeps until something happens or is due. The one system call of a turn under load.
     fn park(&mut self) -> io::Result<()> {
-        if self.has_more_to_arm() {
+        if self.is_hosted || self.has_more_to_arm() {
             return self.kernel.park(Some(Duration::ZERO), Duration::ZERO);
         }
         let now = self.kernel.now();
@@ -46,7 +47,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
     /// come that would lead to the next turn.
-    fn has_more_to_arm(&self) -> bool {
+    pub(super) fn has_more_to_arm(&self) -> bool {
         !self.unarmed.is_empty() && self.kernel.offered_bytes() >= self.worth_arming()
     }
 
@@ -54,34 +55,37 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.kernel.reap(&mut self.completions);
     }
 
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let lanes = self.lanes.iter().filter_map(|lane| lane.link.next_deadline());
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let lanes = self.lanes.iter().filter_map(|lane| lane.exit.next_deadline());
         let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until());
         let held_back = self.lanes.iter().filter(|lane| !lane.held_back.is_empty());
-        let stalls = held_back.filter_map(|lane| lane.link.queue().stalls_at(now));
+        let stalls = held_back.filter_map(|lane| lane.exit.stalls_at(now));
         let idle = self.next_idle.filter(|_| self.stage == Stage::Running);
         lanes.chain(listeners).chain(self.drain_deadline()).chain(stalls).chain(idle).min()
     }
 
     fn tick(&mut self, now: Instant) {
         for lane in &mut self.lanes {
-            lane.link.tick(&mut self.kernel, now);
+            lane.exit.tick(&mut self.kernel, now);
         }
-        if let Some(errno) = self.lanes.iter().find_map(|lane| lane.link.broken()) {
-            self.broken(errno);
+        if let Some(why) = self.lanes.iter().find_map(|lane| lane.exit.broken()) {
+            self.broken("a sink can never be written to again", &why);
+        }
+        if self.lost_service() {
+            self.broken("a source can never be read from again", "its service ended");
         }
     }
 
-    fn broken(&self, errno: Errno) {
+    fn broken(&self, what: &str, why: &str) {
         if !self.control.is_broken() {
-            error!(%errno, "a sink can never be written to again; the relay ends");
+            error!(why, "{what}; the relay ends");
             self.control.report_broken();
         }
     }
 
     fn flush(&mut self, now: Instant) {
         for lane in &mut self.lanes {
-            lane.link.flush(&mut self.kernel, now);
+            lane.exit.flush(&mut self.kernel, now);
         }
     }
 
@@ -147,7 +151,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Whether nothing new can enter the ledger, for ever.
     pub(super) fn is_sealed(&self) -> bool {
-        self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty()
+        let fed = self.fed.iter().any(|fed| !fed.inlet.is_sealed());
+        self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty() && !fed
     }
 
     /// Whether one more buffer for this link may be read by a plain system call. What is only counted takes no room, nor does what
@@ -183,19 +188,18 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// sent and that is plenty. Once one waits, all others that come do until much of it is sent: else those that are received
     /// from would keep the link as full as it is, and the one that waits would wait for ever.
     pub(super) fn has_enough(&self, lane: usize, can_wait: bool, now: Instant) -> bool {
-        let Lane { link, held_back, .. } = &self.lanes[lane];
+        let Lane { exit, held_back, .. } = &self.lanes[lane];
         let (share, ahead) = match held_back.is_empty() {
             true => (self.share(), AHEAD),
             false => (self.share() / 4 * 3, AHEAD / 2),
         };
-        let queue = link.queue();
-        let is_busy = queue.unsent_bytes() >= ahead && queue.stalls_at(now).is_some();
-        queue.occupied() >= share || can_wait && is_busy
+        let is_busy = exit.unsent_bytes() >= ahead && exit.stalls_at(now).is_some();
+        exit.occupied() >= share || can_wait && is_busy
     }
 
     /// Whether a sink link holds as much as it may.
     pub(super) fn has_its_share(&self, lane: usize) -> bool {
-        self.lanes[lane].link.queue().occupied() >= self.share()
+        self.lanes[lane].exit.occupied() >= self.share()
     }
 }
 

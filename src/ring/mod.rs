@@ -7,6 +7,7 @@
 
 mod buffers;
 mod datagram;
+mod doorbell;
 mod features;
 mod heap;
 mod operation;
@@ -16,14 +17,16 @@ mod vectors;
 
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, types};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::SockAddr;
 
 pub use buffers::{Blank, Lease};
+pub use doorbell::{Doorbell, ring};
 pub use features::Feature;
 pub use heap::trim_heap;
 use operation::{Operation, Room, Then};
@@ -124,7 +127,7 @@ impl<O: Copy> Ring<O> {
         self.submit(owner, Operation::Connect { socket: Rc::clone(socket), address })
     }
 
-    /// Waits for the next ring of an eventfd(2).
+    /// Waits for the next ring of a [`Doorbell`].
     pub fn wake(&mut self, owner: O, bell: &Rc<OwnedFd>) -> Token {
         self.submit(owner, Operation::Wake { bell: Rc::clone(bell), count: Box::new(0) })
     }
@@ -223,6 +226,18 @@ impl<O: Copy> Ring<O> {
             Err(error) if !is_passing(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// An eventfd(2) that the kernel rings for each completion (IORING_REGISTER_EVENTFD, io_uring_register(2)). With DEFER_TASKRUN it
+    /// rings once there is work whose completion the next [`Ring::park`] brings.
+    ///
+    /// # Errors
+    /// As eventfd(2) and io_uring_register(2).
+    pub fn completion_bell(&mut self) -> io::Result<OwnedFd> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let bell = OwnedFd::from(EventFd::from_flags(flags)?);
+        self.uring.submitter().register_eventfd(bell.as_raw_fd())?;
+        Ok(bell)
     }
 
     /// Collects every completion that is there.

@@ -12,7 +12,6 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, RecvMsg, SockaddrStorage, recv, recvmsg};
-use nix::unistd::write;
 use socket2::{SockAddr, SockRef};
 
 use super::address;
@@ -23,7 +22,7 @@ use crate::kernel::{
     Accepted, Address, CompletionOf, Datagram, Gather, Input, Kernel, Medium, Socket, Token, Waits,
 };
 use crate::limits::{ANSWER_BUFFER, PARTING_READS};
-use crate::ring::{Lease, Ring, trim_heap};
+use crate::ring::{Lease, Ring, ring, trim_heap};
 
 impl<O: Copy> Kernel for Ring<O> {
     type Owner = O;
@@ -80,6 +79,10 @@ impl<O: Copy> Kernel for Ring<O> {
 
     fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
         self.park(timeout, gather)
+    }
+
+    fn completion_bell(&mut self) -> io::Result<OwnedFd> {
+        self.completion_bell()
     }
 
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>) {
@@ -247,7 +250,6 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn ring(&self) {
-        // An eventfd takes 2^64 - 2 rings before it blocks; it is read long before that.
-        let _ = write(self, &1_u64.to_ne_bytes());
+        ring(self);
     }
 }

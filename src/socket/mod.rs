@@ -4,7 +4,7 @@
 //! links (that is `reactor`).
 
 pub mod address;
-mod backoff;
+
 pub mod descriptors;
 mod linux;
 pub mod listener;

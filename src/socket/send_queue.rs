@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::framing::{frames, slices, whole_prefix};
+use crate::endpoint::Letter;
+use crate::framing::{frames, joined, slices, whole_prefix};
 use crate::kernel::Gather;
 use crate::ledger::{Outcome, Ticket};
 use crate::limits::{GATHER_BYTES, GATHER_PIECES, RUN_OVERHEAD, STALL};
@@ -37,9 +38,21 @@ pub struct SendQueue {
     unsent: usize,
     /// When our kernel last took something.
     progressed: Option<Instant>,
+    /// Messages that were refused for good, if somebody takes them.
+    letters: Option<Vec<Letter>>,
 }
 
 impl SendQueue {
+    /// Keeps what is refused for good for [`SendQueue::letters`].
+    pub fn keep_letters(&mut self) {
+        self.letters = Some(Vec::new());
+    }
+
+    /// Messages that were refused since the last look.
+    pub fn letters(&mut self) -> Vec<Letter> {
+        self.letters.as_mut().map_or_else(Vec::new, std::mem::take)
+    }
+
     /// Appends messages. From here on the queue answers for their ticket.
     pub fn push(&mut self, run: Run, ticket: Ticket, now: Instant) {
         debug_assert_eq!(run.messages, ticket.messages(), "a ticket stands for its run");
@@ -142,17 +155,31 @@ impl SendQueue {
 
     /// The first message that is not settled left as a datagram, or never will.
     pub fn settle_first(&mut self, outcome: Outcome, now: Instant) {
+        let keeps = self.letters.is_some() && outcome == Outcome::Failed;
         let Some(front) = self.chunks.front_mut() else { return };
         self.progressed = Some(now);
         if front.run.messages > 1 {
             let first = frames(&front.run).next().expect("a run has as many frames as messages");
             self.unsent -= first.wire.end;
-            front.ticket.split_first(1).settle(outcome);
+            let kept = keeps.then(|| slices(&front.run, first.payload));
+            let ticket = front.ticket.split_first(1);
             front.run.skip(first.wire.end, 1);
+            self.end(ticket, kept, outcome);
         } else if let Some(last) = self.chunks.pop_front() {
             self.occupied -= last.ticket.bytes();
             self.unsent -= last.run.wire_len();
-            last.ticket.settle(outcome);
+            let frame = keeps.then(|| frames(&last.run).next()).flatten();
+            self.end(last.ticket, frame.map(|frame| slices(&last.run, frame.payload)), outcome);
+        }
+    }
+
+    /// Settles a message, or keeps it for the dead letters.
+    fn end(&mut self, ticket: Ticket, kept: Option<(Bytes, Bytes)>, outcome: Outcome) {
+        match (&mut self.letters, kept) {
+            (Some(letters), Some((head, body))) => {
+                letters.push(Letter { payload: joined(head, body), ticket });
+            }
+            _ => ticket.settle(outcome),
         }
     }
 
@@ -211,7 +238,7 @@ impl SendQueue {
 
     /// Gives up everything that is not settled: it counts as abandoned.
     pub fn abandon(&mut self) {
-        *self = SendQueue::default();
+        *self = SendQueue { letters: self.letters.take().map(|_| Vec::new()), ..SendQueue::default() };
     }
 }
 

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -440,6 +441,10 @@ impl Kernel for SimKernel {
                 self.world.borrow_mut().pass_to_next(deadline);
             }
         }
+    }
+
+    fn completion_bell(&mut self) -> io::Result<OwnedFd> {
+        unreachable!("no world has services")
     }
 
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>) {

@@ -37,7 +37,7 @@ pub struct SimSource {
 
 impl SimSource {
     pub fn is_datagrams(&self) -> bool {
-        medium_of(&self.plan.listen).is_datagrams()
+        medium(&self.plan.listen).is_datagrams()
     }
 }
 
@@ -70,13 +70,14 @@ impl Relay {
         let socket = |id| SimSocket::new(id, world);
         let bell = world.borrow_mut().add_bell(Arc::clone(control));
         let inlets = self.sources.iter().enumerate().map(|(index, source)| {
-            let entrance = world.borrow_mut().add_entrance(index, medium_of(&source.plan.listen));
+            let entrance = world.borrow_mut().add_entrance(index, medium(&source.plan.listen));
             let per_client = source.plan.max_connections_per_client.unwrap_or(usize::MAX);
             world.borrow_mut().seats.push(source.plan.max_connections.min(per_client));
             Inlet {
                 plan: source.plan.clone(),
                 seats: Arc::clone(&source.seats),
                 sockets: vec![socket(entrance)],
+                http: None,
             }
         });
         let inlets = inlets.collect();
@@ -102,6 +103,7 @@ impl Relay {
             gather: Duration::ZERO,
             inlets,
             outlets,
+            number: 0,
         }
     }
 }
@@ -132,6 +134,7 @@ fn outlet(index: usize, sink: &Sink, world: &Rc<RefCell<World>>) -> Outlet<SimSo
         Target::Udp(hosts) => (hosts.len(), |name| Address::Udp(([127, 0, 0, 1], port(&name)).into())),
         Target::Unix(paths) => (paths.len(), |name| Address::Unix(name.into())),
         Target::Unixgram(paths) => (paths.len(), |name| Address::Unixgram(name.into())),
+        Target::Service(_) => unreachable!("no world has services"),
     };
     let endpoint = |number: usize| {
         let name = format!("endpoint-{}", 100 * (index + 1) + number);
@@ -157,7 +160,7 @@ fn any_source(rng: &mut Rng, index: usize, sinks: usize) -> SimSource {
         2 => Listen::Unix(file),
         _ => Listen::Tcp(host()),
     };
-    let datagrams = medium_of(&listen).is_datagrams();
+    let datagrams = medium(&listen).is_datagrams();
     let framing = if datagrams { Framing::Datagram } else { Framing::Line };
     let to: Vec<usize> = (0..sinks).filter(|_| rng.u8(..3) > 0).collect();
     let plan = Source {
@@ -221,5 +224,10 @@ fn any_sink(rng: &mut Rng, index: usize) -> Sink {
             rng.usize(1..=2)
         },
         balance,
+        dead_letter: None,
     }
+}
+
+fn medium(listen: &Listen) -> Medium {
+    medium_of(listen).expect("no world has services")
 }

@@ -53,7 +53,8 @@ fn usual_datagrams(name: &str, listen: HostPort) -> Source {
 }
 
 fn usual_sink(name: &str, target: Target, confirm: Confirm) -> Sink {
-    Sink { name: name.to_owned(), target, framing: None, confirm, connections: 1, balance: Balance::Spread }
+    let balance = Balance::Spread;
+    Sink { name: name.to_owned(), target, framing: None, confirm, connections: 1, balance, dead_letter: None }
 }
 
 fn usual_file(name: &str, path: &str) -> Sink {

@@ -56,7 +56,10 @@ fn inlet(medium: Medium, folder: &Path) -> (Inlet<OwnedFd>, Entrance) {
     };
     let framing = SourceFraming::Always(Framing::Line);
     let source = Source { listen, framing, overflow: Overflow::Block, ..plan().0 };
-    (Inlet { plan: source, seats: Arc::new(Seats::new(9, None)), sockets: vec![socket] }, entrance)
+    (
+        Inlet { plan: source, seats: Arc::new(Seats::new(9, None)), sockets: vec![socket], http: None },
+        entrance,
+    )
 }
 
 impl Entrance {

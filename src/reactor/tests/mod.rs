@@ -46,6 +46,7 @@ fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<End
         gather: std::time::Duration::ZERO,
         inlets: vec![inlet],
         outlets: vec![(sink, Outlet::Remote(endpoints))],
+        number: 0,
     };
     let thread = std::thread::spawn(move || {
         let ring = Ring::new(support, MAX_IN_FLIGHT_MIN).expect("a ring");
@@ -63,6 +64,7 @@ fn start_tcp(support: Support, to: &TcpListener) -> (SocketAddr, Started) {
         plan: source,
         seats: Arc::new(Seats::new(100, None)),
         sockets: vec![OwnedFd::from(listener)],
+        http: None,
     };
     let target = to.local_addr().unwrap();
     let sink = Sink { target: Target::Tcp(Vec::new()), confirm: Confirm::Acked, ..sink };
@@ -111,8 +113,12 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
 fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
-    let inlet =
-        Inlet { plan: plan.sources[0].clone(), seats: Arc::new(Seats::new(1, None)), sockets: vec![] };
+    let inlet = Inlet {
+        plan: plan.sources[0].clone(),
+        seats: Arc::new(Seats::new(1, None)),
+        sockets: vec![],
+        http: None,
+    };
     let outlet = Outlet::File {
         file: OwnedFd::from(std::fs::File::open("/dev/null").unwrap()),
         waits: Waits::Anywhere,
@@ -125,6 +131,7 @@ fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
         gather: plan.gather,
         inlets: vec![inlet],
         outlets: vec![(plan.sinks[0].clone(), outlet)],
+        number: 0,
     };
     let ring = Ring::new(Support::detect().unwrap(), plan.max_in_flight).unwrap();
     (Reactor::new(setup, ring).unwrap(), control)
@@ -136,7 +143,7 @@ fn the_books_of_a_reactor_that_panicked_are_whole() {
     let (books, ended) = reactor.run_with(|reactor| {
         let ticket = reactor.ledger.admit(Way { source: 0, sink: 0 }, 2, 10);
         let run = Run { head: Bytes::new(), body: "a\nb\n".into(), messages: 2, framing: Framing::Line };
-        reactor.lanes[0].link.queue_mut().push(run, ticket, Instant::now());
+        reactor.lanes[0].exit.push(run, ticket, Instant::now());
         panic!("as a bug would");
     });
     assert!(matches!(ended, Err(Broke::Panicked)));

@@ -209,7 +209,7 @@ impl<S: Socket> Connection<S> {
                 self.delivered |= queue.confirm(queue.sent_bytes());
                 After::GoOn
             }
-            (Ok(bytes), Confirm::Acked) => {
+            (Ok(bytes), Confirm::Acked | Confirm::Replied) => {
                 queue.advance(bytes, now);
                 self.look_at = Some(now);
                 self.look_wait = shortest_look(pace);
@@ -290,7 +290,7 @@ impl<S: Socket> Connection<S> {
     pub(super) fn confirmed(&self, queue: &SendQueue) -> u64 {
         match self.confirm {
             Confirm::Written => queue.sent_bytes(),
-            Confirm::Acked => self.acknowledged(),
+            Confirm::Acked | Confirm::Replied => self.acknowledged(),
         }
     }
 

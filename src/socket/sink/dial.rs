@@ -6,9 +6,9 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
 use crate::kernel::Address;
 use crate::limits::{RECONNECT_MIN, RETURN_AFTER};
-use crate::socket::backoff::Backoff;
 
 /// One endpoint of a sink: its name as the user wrote it, and the addresses that it has; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]

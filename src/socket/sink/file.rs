@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use tracing::{info, warn};
 
 use super::{Pace, Turn};
+use crate::backoff::Backoff;
 use crate::kernel::{CompletionOf, Event, Gather, Kernel, Token, Waits};
 use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
-use crate::socket::backoff::Backoff;
 use crate::socket::send_queue::SendQueue;
 
 /// A link into a file.

@@ -2,33 +2,32 @@
 //!
 //! An append is atomic only as long as one write(2) takes all of it: what a full disk cuts short, or a worker of the ring goes
 //! on with, follows whatever another reactor has appended meanwhile. So only who has the turn writes, and keeps it until the
-//! file ends with a whole message. The turn is the one token of an eventfd(2) in semaphore mode, which a ring waits for as for any
-//! other descriptor. Lives here: that token. Never here: what is written.
-
-use std::os::fd::OwnedFd;
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
+//! file ends with a whole message. The turn is the one ring of a bell, which a reactor waits for as for any other. Lives here: that token. Never here: what is written.
 
 use crate::kernel::{Kernel, Socket, Token};
+use crate::ring::Doorbell;
 
 /// One link's part in the turns.
 pub struct Turn<S: Socket> {
-    bell: S,
+    heard: S,
+    rung: S,
     taken: bool,
 }
 
-/// What the links of a file share: duplicates of this descriptor.
+/// What the links of a file share: duplicates of its two ends.
 ///
 /// # Errors
-/// As eventfd(2).
-pub fn shared_turn() -> nix::Result<OwnedFd> {
-    EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_SEMAPHORE).map(OwnedFd::from)
+/// As pipe2(2).
+pub fn shared_turn() -> nix::Result<Doorbell> {
+    let turn = Doorbell::new()?;
+    turn.ring();
+    Ok(turn)
 }
 
 impl<S: Socket> Turn<S> {
-    /// A link's part, by its duplicate of what is shared.
-    pub fn new(shared: S) -> Turn<S> {
-        Turn { bell: shared, taken: false }
+    /// A link's part, by its duplicates of what is shared.
+    pub fn new(heard: S, rung: S) -> Turn<S> {
+        Turn { heard, rung, taken: false }
     }
 
     pub(super) fn is_taken(&self) -> bool {
@@ -37,7 +36,7 @@ impl<S: Socket> Turn<S> {
 
     /// Waits for it.
     pub(super) fn await_on<K: Kernel<Socket = S>>(&self, kernel: &mut K, owner: K::Owner) -> Token {
-        kernel.wake(owner, &self.bell)
+        kernel.wake(owner, &self.heard)
     }
 
     /// It has come.
@@ -48,7 +47,7 @@ impl<S: Socket> Turn<S> {
     /// Gives it to whoever waits for it, if it is here.
     pub(super) fn pass_on(&mut self) {
         if std::mem::take(&mut self.taken) {
-            self.bell.ring();
+            self.rung.ring();
         }
     }
 }
@@ -62,28 +61,29 @@ impl<S: Socket> Drop for Turn<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::rc::Rc;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
-    fn is_free(shared: &OwnedFd) -> bool {
-        let mut watched = [PollFd::new(shared.as_fd(), PollFlags::POLLIN)];
+    fn is_free(heard: &OwnedFd) -> bool {
+        let mut watched = [PollFd::new(heard.as_fd(), PollFlags::POLLIN)];
         poll(&mut watched, PollTimeout::ZERO).expect("a descriptor that can be waited for") > 0
     }
 
     #[test]
     fn it_is_passed_on_once_also_by_a_link_that_goes_while_it_has_it() {
         let shared = shared_turn().unwrap();
-        let mut turn = Turn::new(Rc::new(shared.try_clone().unwrap()));
+        let end = |end: &OwnedFd| Rc::new(end.try_clone().unwrap());
+        let mut turn = Turn::new(end(&shared.heard), end(&shared.rung));
         turn.pass_on();
         // What the ring's read does.
-        nix::unistd::read(&shared, &mut [0; 8]).unwrap();
-        assert!(!is_free(&shared), "one token, whoever passes on what it does not have");
+        nix::unistd::read(&shared.heard, &mut [0; 8]).unwrap();
+        assert!(!is_free(&shared.heard), "one token, whoever passes on what it does not have");
         turn.take();
         drop(turn);
-        assert!(is_free(&shared));
+        assert!(is_free(&shared.heard));
     }
 }

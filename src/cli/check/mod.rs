@@ -2,6 +2,8 @@
 //!
 //! Lives here: every value of it, by name. Never here: whether it is right (only a right one gets here).
 
+mod services;
+
 use std::fmt::{self, Display};
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ impl Display for Shown<'_> {
         for source in sources {
             show_source(f, source, sinks)?;
         }
-        sinks.iter().try_for_each(|sink| show_sink(f, sink))?;
+        sinks.iter().try_for_each(|sink| show_sink(f, sink, sinks))?;
         let totals = (sources.len(), sinks.len());
         write!(f, "\n{} and {}: this would run", counted(totals.0, "source"), counted(totals.1, "sink"))
     }
@@ -40,9 +42,15 @@ impl Display for Shown<'_> {
 
 fn show_source(f: &mut fmt::Formatter<'_>, source: &Source, sinks: &[Sink]) -> fmt::Result {
     writeln!(f, "\nsource {}", source.name)?;
-    row(f, "listen", &source.listen)?;
+    let how = if matches!(source.listen, Listen::Pull(_)) { "pull" } else { "listen" };
+    row(f, how, &source.listen)?;
     let to: Vec<&str> = source.to.iter().map(|&sink| sinks[sink].name.as_str()).collect();
     row(f, "to", to.join(", "))?;
+    match &source.listen {
+        Listen::Pull(pull) => return services::show_pull(f, pull),
+        Listen::Http(listen) => return services::show_listen(f, listen, source),
+        Listen::Tcp(_) | Listen::Udp(_) | Listen::Unix(_) | Listen::Unixgram(_) => {}
+    }
     row(f, "framing", source_framing(source.framing))?;
     row(
         f,
@@ -65,6 +73,7 @@ fn show_source(f: &mut fmt::Formatter<'_>, source: &Source, sinks: &[Sink]) -> f
             show_manners(f, source)
         }
         Listen::Unixgram(file) => show_mode(f, file),
+        Listen::Http(_) | Listen::Pull(_) => unreachable!("shown by itself"),
     }
 }
 
@@ -83,21 +92,26 @@ fn show_manners(f: &mut fmt::Formatter<'_>, source: &Source) -> fmt::Result {
     row(f, "linger", format_args!("{}{tells}", time(source.linger)))
 }
 
-fn show_sink(f: &mut fmt::Formatter<'_>, sink: &Sink) -> fmt::Result {
+fn show_sink(f: &mut fmt::Formatter<'_>, sink: &Sink, sinks: &[Sink]) -> fmt::Result {
     writeln!(f, "\nsink {}", sink.name)?;
     row(f, "send", &sink.target)?;
+    if let Some(letters) = sink.dead_letter {
+        row(f, "dead_letter", &sinks[letters].name)?;
+    }
     row(f, "framing", sink.framing.map_or("as it came in", framing))?;
     let confirm = match sink.confirm {
         Confirm::Written => "written: our kernel took the last byte",
         Confirm::Acked => "acked: the receiving host's TCP acknowledged the last byte",
+        Confirm::Replied => "replied: the service said that it has it",
     };
     row(f, "confirm", confirm)?;
-    match sink.target {
+    match &sink.target {
         Target::Tcp(_) | Target::Unix(_) => {
             row(f, "connections", format_args!("{} to each endpoint, for each core", sink.connections))?;
             row(f, "balance", balance(&sink.balance))
         }
         Target::Udp(_) | Target::Unixgram(_) => row(f, "balance", balance(&sink.balance)),
+        Target::Service(push) => services::show_push(f, push),
         Target::Stdout | Target::File(_) => Ok(()),
     }
 }

@@ -1,0 +1,165 @@
+//! Drives a service that messages are sent to: in batches, one after another, until each is confirmed or refused.
+//!
+//! ```text
+//! connect ──→ take a batch ──→ send ──→ delivered, refused, or again
+//!    ↑                          │ an error, or no answer in time
+//!    └── back off ──────────────┘ the batch is the next again
+//! ```
+//! Lives here: that loop. Never here: a protocol.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use super::error::Error;
+use crate::backoff::Backoff;
+use crate::config::services::Push;
+use crate::endpoint::{Deliveries, Delivery};
+use crate::limits::{
+    CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
+    RETRY_AFTER_MAX_DRAINING,
+};
+
+/// A service that can be connected to, again and again.
+pub(super) trait Publisher {
+    type Session: PublishSession;
+
+    /// Connects.
+    async fn connect(&self) -> Result<Self::Session, Error>;
+}
+
+/// One connection to a service. An error means that it is of no use any more, and that all of what it had is sent again.
+pub(super) trait PublishSession {
+    /// Sends a batch, at least one message, and waits for the answers: one verdict for each message, in order.
+    async fn send(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, Error>;
+    /// Says goodbye, with nothing in hand.
+    async fn close(self);
+}
+
+/// What a service said about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has it.
+    Delivered,
+    /// It will never take it.
+    Refused(String),
+    /// Not now; perhaps after so long.
+    Again(Option<Duration>, String),
+}
+
+/// Sends what comes until nothing more will, or time is up.
+pub(super) async fn run<S: Publisher>(deliveries: Deliveries, plan: &Push, service: &S) {
+    let workers = (0..plan.concurrency).map(|_| work(&deliveries, plan, service));
+    tokio::select! {
+        _ = join_all(workers) => {}
+        // What is in hand is let go of.
+        () = deliveries.given_up() => {}
+    }
+}
+
+async fn work<S: Publisher>(deliveries: &Deliveries, plan: &Push, service: &S) {
+    let mut backoff = Backoff::new(RECONNECT_MIN);
+    let sink = deliveries.name();
+    loop {
+        let connected = tokio::select! {
+            connected = timeout(CONNECT_TIMEOUT, service.connect()) => connected,
+            () = deliveries.ended() => return,
+        };
+        let error = match connected.unwrap_or_else(|_| Err(Error::new("connecting", "no answer in time"))) {
+            Ok(session) => {
+                info!(sink, failures = backoff.failures(), "connected");
+                match serve(&session, deliveries, plan, &mut backoff).await {
+                    Ok(()) => {
+                        let _ = timeout(GOODBYE_TIMEOUT, session.close()).await;
+                        return;
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if backoff.failures() == 0 {
+            warn!(sink, %error, "no connection; trying again, nothing is lost meanwhile");
+        }
+        pause(deliveries, &mut backoff, None).await;
+    }
+}
+
+/// Serves one connection. `Ok` when nothing more will come.
+async fn serve<S: PublishSession>(
+    session: &S,
+    deliveries: &Deliveries,
+    plan: &Push,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let mut complained: Option<Instant> = None;
+    while deliveries.any().await {
+        if !plan.batch_wait.is_zero() {
+            let full = deliveries.full(plan.service.batch, plan.batch_bytes);
+            // A batch that does not fill up in time leaves as it is.
+            let _ = timeout(plan.batch_wait, full).await;
+        }
+        let batch = deliveries.take(plan.service.batch, plan.batch_bytes);
+        if batch.is_empty() {
+            continue;
+        }
+        let sent = timeout(plan.service.timeout, session.send(&batch)).await;
+        match sent.unwrap_or_else(|_| Err(Error::new("sending", "no answer in time"))) {
+            Ok(verdicts) => match settle(deliveries, batch, verdicts) {
+                None => backoff.reset(),
+                Some((after, why)) => {
+                    if complained.is_none_or(|at| at.elapsed() > RECONNECT_MAX) {
+                        complained = Some(Instant::now());
+                        warn!(sink = deliveries.name(), why, "not now; sent again later");
+                    }
+                    pause(deliveries, backoff, after).await;
+                }
+            },
+            Err(error) => {
+                deliveries.put_back(batch);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Settles a batch. If some of it is to be sent again: after how long at least, if that was said, and why.
+fn settle(
+    deliveries: &Deliveries,
+    batch: Vec<Delivery>,
+    verdicts: Vec<Verdict>,
+) -> Option<(Option<Duration>, String)> {
+    debug_assert_eq!(batch.len(), verdicts.len(), "a verdict for each");
+    let (mut again, mut why) = (Vec::new(), None);
+    for (delivery, verdict) in batch.into_iter().zip(verdicts) {
+        match verdict {
+            Verdict::Delivered => delivery.delivered(),
+            Verdict::Refused(reason) => delivery.refused(&reason),
+            Verdict::Again(after, reason) => {
+                again.push(delivery);
+                why = Some((after, reason));
+            }
+        }
+    }
+    if !again.is_empty() {
+        deliveries.put_back(again);
+    }
+    why
+}
+
+/// Waits before the next attempt; a drain cuts that short, and makes the waits after it short.
+async fn pause(deliveries: &Deliveries, backoff: &mut Backoff, at_least: Option<Duration>) {
+    let was_hurried = deliveries.is_hurried();
+    let longest = if was_hurried { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
+    let by_itself = backoff.next(longest);
+    let patience = if was_hurried { RETRY_AFTER_MAX_DRAINING } else { Duration::MAX };
+    let wait = at_least.map_or(by_itself, |at_least| at_least.min(patience).max(by_itself));
+    tokio::select! {
+        () = sleep(wait) => {}
+        () = deliveries.hurried(), if !was_hurried => {}
+        () = deliveries.ended() => {}
+    }
+}
