@@ -54,6 +54,10 @@ mod readme;
 mod routing;
 /// Datagrams longer than a packet.
 mod segments;
+/// The servers that services are tested against.
+mod servers;
+/// Queues and services.
+mod services;
 /// A short drain against a long linger.
 mod short_drain;
 /// What each signal does, whenever it comes.

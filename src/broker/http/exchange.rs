@@ -18,18 +18,23 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::body::{LINES_BODY_MAX, LINES_MAX, Share, Unfit, messages};
 use super::pending::{Answer, Pending, Settled};
 use super::stream::Answers;
 use super::{Credentials, IDEMPOTENCY_KEY};
 use crate::config::services::HttpListen;
+use crate::limits::QUIET_AFTER_FIN;
 
 /// After how many seconds a client may come again whom we could not serve now (RFC 9110 section 10.2.3).
 const RETRY_AFTER: &str = "1";
 /// Bytes of an idempotency key at most: it is kept with every message of its request.
 const KEY_MAX: usize = 256;
+/// Bytes of a body that is received though its request is refused, so that its connection can go on.
+const PASSED_OVER_MAX: u64 = 16 * 1024;
+/// How long that may take: it comes with its head, or right behind it.
+const PASSED_OVER_WAIT: Duration = Duration::from_millis(50);
 /// What is set aside at once for a body whose length is known, in bytes at most: it may never come.
 const RESERVED_MAX: usize = 64 * 1024;
 
@@ -58,6 +63,8 @@ pub(super) struct Desk {
     /// What our own names of messages begin with, and the number of the next.
     unique: String,
     number: Cell<u64>,
+    /// When a client was last told what became of its messages.
+    told: Cell<Option<Instant>>,
 }
 
 /// An answer other than that the messages were taken.
@@ -98,7 +105,14 @@ impl Desk {
             receiving: Cell::new(0),
             unique: format!("http:{:016x}", fastrand::u64(..)),
             number: Cell::new(0),
+            told: Cell::new(None),
         }
+    }
+
+    /// Until when a client that was told may go on with its next request: it hears that nothing is taken any more, where it
+    /// could not know what a closed connection means.
+    pub(super) fn quiet_at(&self) -> Option<Instant> {
+        self.told.get().map(|at| at + QUIET_AFTER_FIN)
     }
 
     /// Waits until the listener has come so far.
@@ -115,24 +129,31 @@ impl Desk {
     ) -> Response<Full<Bytes>> {
         answers.ask();
         let (head, body) = request.into_parts();
-        let has_body = !body.is_end_stream();
-        let received = match self.check(&head, &body) {
-            Ok(()) => self.receive(body).await,
-            Err(refusal) => Err(refusal),
+        let (received, is_here) = match self.check(&head, &body) {
+            Ok(()) => {
+                let received = self.receive(body).await;
+                let is_here = received.is_ok();
+                (received, is_here)
+            }
+            Err(refusal) => (Err(refusal), pass_over(&head.headers, body).await),
         };
-        let is_early = has_body && received.is_err();
         let settled = match received {
             Ok(body) => self.hand_in(&head.headers, &body).await,
             Err(refusal) => Err(refusal),
         };
         let (answer, debt) = match settled {
-            Ok(Settled { answer, debt }) => (told(answer), Some(debt)),
+            Ok(Settled { answer, debt }) => {
+                self.told.set(Some(Instant::now()));
+                (told(answer), Some(debt))
+            }
             Err(refusal) => (Err(refusal), None),
         };
         let mut response = self.response(answer);
         // From here on it is on its way: nothing is awaited before hyper has it.
-        answers.give(debt, is_early);
-        if is_early || self.pending.feed().is_sealing() {
+        answers.give(debt, !is_here);
+        // Who sends too much is likely to go on with it.
+        let ends = !is_here || response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        if ends || self.pending.feed().is_sealing() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -258,6 +279,17 @@ impl Desk {
         response.headers_mut().insert(name, value);
         response
     }
+}
+
+/// Receives a short body for nothing. Whether it is gone: what is left of it would be in the way of the next request.
+async fn pass_over(headers: &HeaderMap, mut body: Incoming) -> bool {
+    // Who asks whether to send it has not sent it, and is not encouraged.
+    let is_short = body.size_hint().upper().is_some_and(|most| most <= PASSED_OVER_MAX);
+    if body.is_end_stream() || !is_short || headers.contains_key(header::EXPECT) {
+        return body.is_end_stream();
+    }
+    let ended = async { while let Some(Ok(_)) = body.frame().await {} };
+    timeout(PASSED_OVER_WAIT, ended).await.is_ok() && body.is_end_stream()
 }
 
 fn told(answer: Answer) -> Result<StatusCode, Refusal> {

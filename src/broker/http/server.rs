@@ -121,12 +121,17 @@ struct Door {
 }
 
 impl Door {
-    /// Until a drain has settled everything, or time is up.
+    /// Until a drain has settled everything and its clients are quiet, or time is up.
     async fn serve(&mut self, stage: &watch::Sender<Stage>) {
         let pending = Rc::clone(&self.desk.pending);
         let feed = pending.feed();
         let mut is_draining = false;
-        while !is_draining || feed.outstanding() > 0 {
+        loop {
+            let is_settled = is_draining && feed.outstanding() == 0;
+            let quiet = self.desk.quiet_at().unwrap_or_else(Instant::now);
+            if is_settled && quiet <= Instant::now() {
+                return;
+            }
             let resting = self.resting.unwrap_or_else(Instant::now);
             let lets_in = self.resting.is_none() && self.connections.len() < CONNECTIONS_MAX;
             tokio::select! {
@@ -138,6 +143,7 @@ impl Door {
                     feed.finish();
                 }
                 () = feed.expiring() => return,
+                () = sleep_until(quiet), if is_settled => {}
                 verdicts = feed.verdicts() => pending.note(verdicts),
                 () = pending.idle() => {}
                 Some(ended) = self.connections.join_next() => self.note_end(ended),

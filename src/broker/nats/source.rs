@@ -176,7 +176,7 @@ impl PullSession for SourceSession {
         let words = async {
             let all_but_one = verdicts.into_iter().map(|(reply, verdict)| (reply, word(verdict)));
             self.say(all_but_one).await.doing(ACKNOWLEDGING)?;
-            client.publish(last, word(verdict).into()).await.doing(ACKNOWLEDGING)
+            client.request(last, word(verdict).into()).await.doing(ACKNOWLEDGING)
         };
         self.link.within(ACKNOWLEDGING, words).await?;
         self.link.unbroken(ACKNOWLEDGING)
@@ -224,7 +224,7 @@ impl SourceSession {
     /// one at other times.
     async fn ask(&self) -> Result<(), Error> {
         let request = self.request.clone();
-        if self.inflow.borrow().due() > request.batch / 2 {
+        if self.inflow.borrow().due() > request.batch * 3 / 2 {
             return Ok(());
         }
         let rested = self.inflow.borrow().rested();

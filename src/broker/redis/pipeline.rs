@@ -41,7 +41,8 @@ impl Sending {
             return Err(Error::new("sending", "the server does not take messages from us"));
         }
         let answers = requests.ignore_errors().query_async(&mut self.connection.clone()).await;
-        self.judged(&step("sending", answers)?)
+        let answers: Vec<Value> = step("sending", answers)?;
+        self.judged(&answers)
     }
 
     /// What a batch's answers mean. The connection is given up at once only where that sends nothing twice.
@@ -82,4 +83,33 @@ fn about(error: &ServerError) -> About {
 /// The server has no code for it: "string exceeds maximum allowed size", "Element too large", "Elements are too large to be stored".
 fn is_too_large(details: &str) -> bool {
     details.contains("exceeds maximum allowed size") || details.contains("too large")
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::parse_redis_value;
+
+    use super::*;
+
+    fn meant(answer: &str) -> Verdict {
+        verdict(&parse_redis_value(format!("{answer}\r\n").as_bytes()).expect("an answer"))
+    }
+
+    #[test]
+    fn only_what_will_never_fit_is_refused() {
+        assert_eq!(meant(":1"), Verdict::Delivered);
+        let again = |text: &str| Verdict::Again(None, text.to_owned());
+        for passing in
+            ["OOM no memory", "LOADING wait", "MISCONF disk", "NOREPLICAS", "TRYAGAIN later", "ERR what?"]
+        {
+            assert_eq!(meant(&format!("-{passing}")), again(passing));
+        }
+        // The others of its batch are delivered: their connection is given up afterwards.
+        assert_eq!(meant("-READONLY replica"), again("READONLY replica"));
+        for lasting in
+            ["WRONGTYPE no list", "ERR string exceeds maximum allowed size", "ERR Element too large"]
+        {
+            assert_eq!(meant(&format!("-{lasting}")), Verdict::Refused(lasting.to_owned()));
+        }
+    }
 }

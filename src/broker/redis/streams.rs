@@ -68,6 +68,8 @@ pub(in crate::broker) struct SourceSession {
     own_after: RefCell<Option<String>>,
     /// Where the search for what is abandoned goes on.
     claim_from: RefCell<String>,
+    /// While such a search is under way: what was acknowledged meanwhile. Its answer may still name that.
+    acknowledged: RefCell<Option<HashSet<Id>>>,
     next_claim: Cell<Instant>,
     next_look: Cell<Instant>,
 }
@@ -107,6 +109,7 @@ impl Puller for Source {
             known: self.stream.outstanding.borrow().clone(),
             own_after: RefCell::new(Some(START.to_owned())),
             claim_from: RefCell::new(START.to_owned()),
+            acknowledged: RefCell::default(),
             next_claim: Cell::new(now),
             next_look: Cell::new(now),
         })
@@ -170,8 +173,11 @@ impl PullSession for SourceSession {
         }
         self.stream.group.tell(&mut self.link.beside(), &done, &returned).await?;
         let mut outstanding = self.stream.outstanding.borrow_mut();
-        for id in done.iter().chain(&returned) {
-            outstanding.remove(id);
+        for id in done.into_iter().chain(returned) {
+            outstanding.remove(&id);
+            if let Some(acknowledged) = &mut *self.acknowledged.borrow_mut() {
+                acknowledged.insert(id);
+            }
         }
         Ok(())
     }
@@ -211,10 +217,13 @@ impl SourceSession {
     /// Claims what was returned, and now and then what was abandoned.
     async fn look(&self) -> Result<Vec<Fetched<Id>>, Error> {
         let now = Instant::now();
+        self.acknowledged.replace(Some(HashSet::new()));
         let mut found = self.stream.group.claim_returned(&mut self.link.beside()).await?;
         if now >= self.next_claim.get() {
             found.extend(self.abandoned().await?);
         }
+        let meanwhile = self.acknowledged.take().unwrap_or_default();
+        found.retain(|entry| !meanwhile.contains(&entry.id));
         // Where there was something there may be more.
         self.next_look.set(if found.is_empty() { now + LOOK_EVERY } else { now });
         self.handed_out(found).await

@@ -13,6 +13,7 @@ pub mod port;
 pub mod procfs;
 pub mod relay;
 pub mod sender;
+pub mod servers;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

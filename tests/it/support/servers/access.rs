@@ -68,17 +68,21 @@ impl Access {
         self.folder.path().join("password")
     }
 
-    /// A connection to a server that shows this certificate; the handshake comes with its first bytes.
-    pub fn connect(&self, to: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    /// How a client speaks TLS to a server that shows this certificate.
+    pub fn client(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(certificate_in(&self.authority())).expect("a certificate");
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions that the provider has")
             .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_no_client_auth()
+    }
+
+    /// A connection to a server that shows this certificate; the handshake comes with its first bytes.
+    pub fn connect(&self, to: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::from(to.ip());
-        let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        let session = ClientConnection::new(Arc::new(self.client()), name).expect("a session");
         let stream = TcpStream::connect(to).expect("a server that listens");
         stream.set_read_timeout(Some(HANG)).expect("a socket option");
         StreamOwned::new(session, stream)

@@ -193,7 +193,7 @@ impl JetStream {
         if let Some(access) = &self.access {
             options = options
                 .user_and_password(Access::USER.to_owned(), Access::PASSWORD.to_owned())
-                .add_root_certificates(access.authority())
+                .tls_client_config(access.client())
                 .require_tls(true);
         }
         block_on(async {
@@ -219,18 +219,25 @@ impl JetStream {
     /// Publishes messages on a subject of a stream. What was not acknowledged is sent again, by the same name: it is stored once.
     pub fn publish(&self, subject: &str, messages: &[Vec<u8>]) {
         let run = fastrand::u64(..);
+        let named = |number: usize| {
+            let message = PublishMessage::build().payload(messages[number].clone().into());
+            message.message_id(format!("{run:016x}-{number}"))
+        };
         self.run(async |context| {
-            let send = async |number: usize| {
-                let message = PublishMessage::build().payload(messages[number].clone().into());
-                let message = message.message_id(format!("{run:016x}-{number}"));
-                context.send_publish(subject.to_owned(), message).await.expect("a connection")
-            };
             let mut left: Vec<usize> = (0..messages.len()).collect();
             while !left.is_empty() {
-                let sent = streams::iter(left).map(|number| async move { (number, send(number).await) });
-                let acknowledged = sent.buffered(1).map(|(number, answer)| async move { (number, answer.await) });
-                let failed = acknowledged.buffered(AT_ONCE).filter_map(async |(number, answer)| answer.is_err().then_some(number));
-                left = failed.collect().await;
+                let mut failed = Vec::new();
+                for some in left.chunks(AT_ONCE) {
+                    let mut sent = Vec::new();
+                    for &number in some {
+                        let answer = context.send_publish(subject.to_owned(), named(number)).await;
+                        sent.push((number, answer.expect("a connection")));
+                    }
+                    for (number, answer) in sent {
+                        failed.extend(answer.await.is_err().then_some(number));
+                    }
+                }
+                left = failed;
             }
         });
     }
@@ -241,14 +248,17 @@ impl JetStream {
             let stream = context.get_stream(stream).await.expect("a stream");
             let state = &stream.cached_info().state;
             let all = streams::iter(state.first_sequence..=state.last_sequence);
-            let stored = all.map(|sequence| stream.get_raw_message(sequence)).buffered(AT_ONCE);
-            let there = stored.filter_map(async |answer| match answer {
-                Ok(message) => Some(message.payload.to_vec()),
-                // One that was acknowledged or deleted before those that came before it.
-                Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => None,
-                Err(error) => panic!("{error}"),
-            });
-            there.collect().await
+            let mut stored = all.map(|sequence| stream.get_raw_message(sequence)).buffered(AT_ONCE);
+            let mut messages = Vec::new();
+            while let Some(answer) = stored.next().await {
+                match answer {
+                    Ok(message) => messages.push(message.payload.into()),
+                    // It was acknowledged or deleted before an older one.
+                    Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            messages
         })
     }
 
@@ -258,15 +268,16 @@ impl JetStream {
             let stream = context.get_stream(stream).await.expect("a stream");
             let config = pull::Config { durable_name: Some(consumer.to_owned()), ..pull::Config::default() };
             let consumer: PullConsumer = stream.get_or_create_consumer(consumer, config).await.expect("a consumer");
-            let batch = consumer.batch().max_messages(count).expires(HANG).messages().await.expect("a batch");
-            let taken = batch.then(async |message| {
+            let batch = consumer.batch().max_messages(count).expires(HANG).messages().await;
+            let (mut batch, mut taken) = (batch.expect("a batch"), Vec::new());
+            while let Some(message) = batch.next().await {
                 let message = message.expect("a message");
                 if acknowledge {
                     message.double_ack().await.expect("an answer");
                 }
-                message.payload.to_vec()
-            });
-            taken.collect().await
+                taken.push(message.payload.to_vec());
+            }
+            taken
         })
     }
 
