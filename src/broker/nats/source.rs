@@ -224,7 +224,7 @@ impl SourceSession {
     /// one at other times.
     async fn ask(&self) -> Result<(), Error> {
         let request = self.request.clone();
-        if self.inflow.borrow().due() > request.batch * 3 / 2 {
+        if self.inflow.borrow().due() > request.batch / 2 {
             return Ok(());
         }
         let rested = self.inflow.borrow().rested();

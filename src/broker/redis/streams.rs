@@ -68,7 +68,7 @@ pub(in crate::broker) struct SourceSession {
     own_after: RefCell<Option<String>>,
     /// Where the search for what is abandoned goes on.
     claim_from: RefCell<String>,
-    /// While such a search is under way: what was acknowledged meanwhile. Its answer may still name that.
+    /// While such a search is under way: what was done meanwhile. Its answer may still name that.
     acknowledged: RefCell<Option<HashSet<Id>>>,
     next_claim: Cell<Instant>,
     next_look: Cell<Instant>,
@@ -173,11 +173,12 @@ impl PullSession for SourceSession {
         }
         self.stream.group.tell(&mut self.link.beside(), &done, &returned).await?;
         let mut outstanding = self.stream.outstanding.borrow_mut();
-        for id in done.into_iter().chain(returned) {
-            outstanding.remove(&id);
-            if let Some(acknowledged) = &mut *self.acknowledged.borrow_mut() {
-                acknowledged.insert(id);
-            }
+        for id in done.iter().chain(&returned) {
+            outstanding.remove(id);
+        }
+        // Not what was returned: it may have been claimed after that, and is ours again.
+        if let Some(acknowledged) = &mut *self.acknowledged.borrow_mut() {
+            acknowledged.extend(done);
         }
         Ok(())
     }

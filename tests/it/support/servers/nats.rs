@@ -188,7 +188,7 @@ impl NatsCluster {
 
 impl JetStream {
     /// Carries out what a client does.
-    fn run<T>(&self, work: impl AsyncFnOnce(&Context) -> T) -> T {
+    pub fn run<T>(&self, work: impl AsyncFnOnce(&Context) -> T) -> T {
         let mut options = async_nats::ConnectOptions::new().connection_timeout(HANG);
         if let Some(access) = &self.access {
             options = options
