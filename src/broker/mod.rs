@@ -18,6 +18,7 @@ mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 mod sink;
+#[cfg(any(feature = "redis", feature = "nats", feature = "amqp"))]
 mod source;
 mod tls;
 
@@ -29,6 +30,10 @@ use crate::config::services::{HttpListen, Protocol, Pull, Push};
 use crate::endpoint::{Deliveries, Feed};
 
 /// Pulls from a queue until a drain, and acknowledges what is settled. `reactor` tells the reactors of one relay apart.
+#[cfg_attr(
+    not(any(feature = "redis", feature = "nats", feature = "amqp")),
+    allow(unused_variables, reason = "no queue is in this build")
+)]
 pub async fn pull(name: String, plan: Pull, reactor: usize, feed: Feed) {
     match plan.service.protocol {
         #[cfg(feature = "redis")]

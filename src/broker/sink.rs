@@ -7,6 +7,7 @@
 //! ```
 //! Lives here: that loop. Never here: a protocol.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -51,7 +52,8 @@ pub(super) enum Verdict {
 
 /// Sends what comes until nothing more will, or time is up.
 pub(super) async fn run<S: Publisher>(deliveries: Deliveries, plan: &Push, service: &S) {
-    let workers = (0..plan.concurrency).map(|_| work(&deliveries, plan, service));
+    let not_before = Cell::new(None);
+    let workers = (0..plan.concurrency).map(|_| work(&deliveries, plan, service, &not_before));
     tokio::select! {
         _ = join_all(workers) => {}
         // What is in hand is let go of.
@@ -59,7 +61,13 @@ pub(super) async fn run<S: Publisher>(deliveries: Deliveries, plan: &Push, servi
     }
 }
 
-async fn work<S: Publisher>(deliveries: &Deliveries, plan: &Push, service: &S) {
+/// One of the workers of a service. What the service says of when it may be asked again holds for all of them.
+async fn work<S: Publisher>(
+    deliveries: &Deliveries,
+    plan: &Push,
+    service: &S,
+    not_before: &Cell<Option<Instant>>,
+) {
     let mut backoff = Backoff::new(RECONNECT_MIN);
     let sink = deliveries.name();
     loop {
@@ -70,7 +78,7 @@ async fn work<S: Publisher>(deliveries: &Deliveries, plan: &Push, service: &S) {
         let error = match connected.unwrap_or_else(|_| Err(Error::new("connecting", "no answer in time"))) {
             Ok(session) => {
                 info!(sink, failures = backoff.failures(), "connected");
-                match serve(&session, deliveries, plan, &mut backoff).await {
+                match serve(&session, deliveries, plan, &mut backoff, not_before).await {
                     Ok(()) => {
                         let _ = timeout(GOODBYE_TIMEOUT, session.close()).await;
                         return;
@@ -93,9 +101,18 @@ async fn serve<S: PublishSession>(
     deliveries: &Deliveries,
     plan: &Push,
     backoff: &mut Backoff,
+    not_before: &Cell<Option<Instant>>,
 ) -> Result<(), Error> {
     let mut complained: Option<Instant> = None;
     while deliveries.any().await {
+        if let Some(at) = not_before.get().filter(|&at| at > Instant::now()) {
+            pause_until(deliveries, at).await;
+            if deliveries.is_hurried() {
+                // Cut short once; what is said from here on is heeded within bounds.
+                not_before.set(None);
+            }
+            continue;
+        }
         if !plan.batch_wait.is_zero() {
             let full = deliveries.full(plan.service.batch, plan.batch_bytes);
             // A batch that does not fill up in time leaves as it is.
@@ -114,6 +131,7 @@ async fn serve<S: PublishSession>(
                         complained = Some(Instant::now());
                         warn!(sink = deliveries.name(), why, "not now; sent again later");
                     }
+                    not_before.set(after.map(|after| Instant::now() + patience(deliveries, after)));
                     pause(deliveries, backoff, after).await;
                 }
             },
@@ -150,13 +168,27 @@ fn settle(
     why
 }
 
+/// What of a service's own Retry-After is heeded.
+fn patience(deliveries: &Deliveries, after: Duration) -> Duration {
+    if deliveries.is_hurried() { after.min(RETRY_AFTER_MAX_DRAINING) } else { after }
+}
+
+/// Waits until then; a drain that begins cuts that short.
+async fn pause_until(deliveries: &Deliveries, at: Instant) {
+    let was_hurried = deliveries.is_hurried();
+    tokio::select! {
+        () = sleep(at.saturating_duration_since(Instant::now())) => {}
+        () = deliveries.hurried(), if !was_hurried => {}
+        () = deliveries.ended() => {}
+    }
+}
+
 /// Waits before the next attempt; a drain cuts that short, and makes the waits after it short.
 async fn pause(deliveries: &Deliveries, backoff: &mut Backoff, at_least: Option<Duration>) {
     let was_hurried = deliveries.is_hurried();
     let longest = if was_hurried { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
     let by_itself = backoff.next(longest);
-    let patience = if was_hurried { RETRY_AFTER_MAX_DRAINING } else { Duration::MAX };
-    let wait = at_least.map_or(by_itself, |at_least| at_least.min(patience).max(by_itself));
+    let wait = at_least.map_or(by_itself, |after| patience(deliveries, after).max(by_itself));
     tokio::select! {
         () = sleep(wait) => {}
         () = deliveries.hurried(), if !was_hurried => {}

@@ -156,7 +156,11 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
             Ok(session) => {
                 info!(source, failures = backoff.failures(), "connected");
                 let since = Instant::now();
-                let worked = work(&session, &feed, &mut hand, queue.timeout()).await;
+                let worked = tokio::select! {
+                    worked = work(&session, &feed, &mut hand, queue.timeout()) => worked,
+                    // Whatever it waits for: an answer that does not come must not hold the exit.
+                    () = overdue(&feed) => Err(Error::new("returning", "no answer in time")),
+                };
                 if since.elapsed() > RECONNECT_MAX {
                     backoff.reset();
                 }
@@ -185,6 +189,12 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
     if unsaid > 0 {
         warn!(source, messages = unsaid, "not acknowledged: the queue hands them out again");
     }
+}
+
+/// Waits until time is up, and until what is returned has had its time.
+async fn overdue(feed: &Feed) {
+    feed.expiring().await;
+    sleep(RETURN_TIMEOUT).await;
 }
 
 /// Waits until no connection is needed any more.

@@ -59,10 +59,14 @@ fn redis_keeps_what_it_took() {
     let redis = Redis::start();
     redis.add("stream", &numbered(0..MESSAGES));
     redis.push("list", &numbered(0..MESSAGES));
-    through_stop_and_kill(redis, |redis| &mut redis.server, |redis| {
-        assert_in_order(&redis.entries("stream"), 0..MESSAGES);
-        assert_in_order(&redis.elements("list"), 0..MESSAGES);
-    });
+    through_stop_and_kill(
+        redis,
+        |redis| &mut redis.server,
+        |redis| {
+            assert_in_order(&redis.entries("stream"), 0..MESSAGES);
+            assert_in_order(&redis.elements("list"), 0..MESSAGES);
+        },
+    );
 }
 
 #[test]
@@ -108,10 +112,14 @@ fn nats_keeps_what_it_took() {
     let client = nats.jetstream();
     client.create("jobs", &["jobs.>"], 1, RetentionPolicy::Limits);
     client.publish("jobs.new", &numbered(0..MESSAGES));
-    through_stop_and_kill(nats, |nats| &mut nats.server, |nats| {
-        assert_eq!(nats.jetstream().length("jobs"), MESSAGES);
-        assert_in_order(&nats.jetstream().messages("jobs"), 0..MESSAGES);
-    });
+    through_stop_and_kill(
+        nats,
+        |nats| &mut nats.server,
+        |nats| {
+            assert_eq!(nats.jetstream().length("jobs"), MESSAGES);
+            assert_in_order(&nats.jetstream().messages("jobs"), 0..MESSAGES);
+        },
+    );
 }
 
 #[test]
@@ -165,11 +173,15 @@ fn rabbitmq_keeps_what_it_took() {
     let rabbitmq = RabbitMq::start();
     rabbitmq.queues().declare("jobs");
     rabbitmq.queues().publish("jobs", &numbered(0..MESSAGES));
-    through_stop_and_kill(rabbitmq, |rabbitmq| &mut rabbitmq.server, |rabbitmq| {
-        let taken = rabbitmq.queues().take("jobs");
-        assert_in_order(&taken, 0..MESSAGES);
-        rabbitmq.queues().publish("jobs", &taken);
-    });
+    through_stop_and_kill(
+        rabbitmq,
+        |rabbitmq| &mut rabbitmq.server,
+        |rabbitmq| {
+            let taken = rabbitmq.queues().take("jobs");
+            assert_in_order(&taken, 0..MESSAGES);
+            rabbitmq.queues().publish("jobs", &taken);
+        },
+    );
 }
 
 #[test]
@@ -224,10 +236,14 @@ fn nginx_notes_what_it_took() {
     for message in numbered(0..MESSAGES) {
         assert_eq!(post(connect(&nginx), "/jobs", &message), "HTTP/1.1 200 OK");
     }
-    through_stop_and_kill(nginx, |nginx| &mut nginx.server, |nginx| {
-        assert_in_order(&nginx.taken(MESSAGES as usize), 0..MESSAGES);
-        assert_stands_still(&nginx.server, local(nginx.port()), b"GET /nginx-is-ready HTTP/1.0\r\n\r\n");
-    });
+    through_stop_and_kill(
+        nginx,
+        |nginx| &mut nginx.server,
+        |nginx| {
+            assert_in_order(&nginx.taken(MESSAGES as usize), 0..MESSAGES);
+            assert_stands_still(&nginx.server, local(nginx.port()), b"GET /nginx-is-ready HTTP/1.0\r\n\r\n");
+        },
+    );
 }
 
 #[test]

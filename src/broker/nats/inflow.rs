@@ -153,7 +153,8 @@ impl Inflow {
             self.redelivered.count();
         }
         // Numbers start again in a stream that is made anew, and are the same in another cluster's: the time tells them apart.
-        let (stream, number, time) = (info.stream, info.stream_sequence, info.published.unix_timestamp_nanos());
+        let (stream, number, time) =
+            (info.stream, info.stream_sequence, info.published.unix_timestamp_nanos());
         let id = format!("nats:{stream}:{number}@{time}");
         Some(Fetched { payload: message.payload.clone(), id, handle: message.reply.clone()? })
     }
@@ -171,7 +172,8 @@ impl Inflow {
             status => debug!(%status, said, "a request for messages ended"),
         }
         let headers = message.headers.as_ref();
-        let missing = headers.and_then(|headers| headers.get(PENDING)).and_then(|text| text.as_str().parse().ok());
+        let missing =
+            headers.and_then(|headers| headers.get(PENDING)).and_then(|text| text.as_str().parse().ok());
         if missing.is_none() {
             // It was turned down as a whole, and the next would be.
             self.rested = Some(self.over);

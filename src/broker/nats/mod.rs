@@ -63,7 +63,8 @@ impl Link {
                 ready(())
             });
         let client = encrypted(options, service)?.connect(servers).await.doing("connecting")?;
-        let context = ContextBuilder::new().timeout(service.timeout).max_ack_inflight(batch).build(client.clone());
+        let context =
+            ContextBuilder::new().timeout(service.timeout).max_ack_inflight(batch).build(client.clone());
         Ok(Link { context, client, timeout: service.timeout, broken })
     }
 

@@ -8,9 +8,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::Subject;
 use async_nats::jetstream::{self, ErrorCode};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
@@ -56,7 +56,12 @@ impl Publisher for Sink {
         let link = Link::connect(&self.service, self.service.batch).await?;
         // Shorter than the driver's: the answers that did come count.
         let patience = self.service.timeout.mul_f32(0.9);
-        Ok(SinkSession { link, subject: Subject::from(self.service.path.as_str()), random: self.random, patience })
+        Ok(SinkSession {
+            link,
+            subject: Subject::from(self.service.path.as_str()),
+            random: self.random,
+            patience,
+        })
     }
 }
 

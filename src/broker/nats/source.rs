@@ -126,7 +126,8 @@ impl Puller for Source {
         let consumer = self.consumer(&link.context).await?;
         let config = &consumer.cached_info().config;
         let request = pull::BatchConfig {
-            batch: usize::try_from(config.max_batch).map_or(service.batch, |most| at_most(service.batch, most)),
+            batch: usize::try_from(config.max_batch)
+                .map_or(service.batch, |most| at_most(service.batch, most)),
             expires: Some(at_most(EXPIRES, config.max_expires)),
             ..pull::BatchConfig::default()
         };

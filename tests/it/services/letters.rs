@@ -19,7 +19,8 @@ fn what_is_refused_goes_to_a_file() {
     let to = house.nginx.url("http", &format!("/?dead_letter=file:{}", letters.display()));
     let relay = relay(&from, &to).start();
     eventually("the letters are written", || {
-        std::fs::read(&letters).is_ok_and(|text| text.len() as u64 == MESSAGES * (line(&numbered(0..1)[0]).len() as u64))
+        std::fs::read(&letters)
+            .is_ok_and(|text| text.len() as u64 == MESSAGES * (line(&numbered(0..1)[0]).len() as u64))
     });
     eventually("nothing is in flight", || relay.book("in_flight") == 0);
     let end = relay.terminate();

@@ -3,6 +3,8 @@
 //! Lives here: what of a relay's both ends is the same for all of them: filling one, reading the other, what is pending. Never here: how
 //! a server is started (`support::servers`), or what is expected.
 
+/// Several servers, several relays.
+mod cluster;
 /// Messages that their sink refuses for good.
 mod letters;
 /// From each to each.

@@ -54,7 +54,9 @@ fn jetstream_both_ways() {
     let (nats, collector) = (Nats::secured(), Collector::start());
     let with = credentials(nats.access(), true);
     let jetstream = nats.jetstream();
-    ["in", "between"].into_iter().for_each(|name| jetstream.create(name, &[name], 1, RetentionPolicy::Limits));
+    ["in", "between"]
+        .into_iter()
+        .for_each(|name| jetstream.create(name, &[name], 1, RetentionPolicy::Limits));
     jetstream.publish("in", &numbered(0..MESSAGES));
     let url = |name: &str| format!("{}?{with}", nats.url("nats+tls", name));
     let first = relay(&url("in"), &url("between")).start();
@@ -83,7 +85,8 @@ fn amqp_both_ways() {
 #[test]
 fn https_both_ways() {
     let (access, collector) = (Access::new(), Collector::start());
-    let files = [access.certificate(), access.key(), access.password_file()].map(|path| path.display().to_string());
+    let files =
+        [access.certificate(), access.key(), access.password_file()].map(|path| path.display().to_string());
     let from = format!(
         "https://127.0.0.1:0/in?framing=line&certificate_file={}&key_file={}&password_file={}&user={}",
         files[0],

@@ -141,7 +141,8 @@ impl NatsCluster {
     #[track_caller]
     pub fn start() -> NatsCluster {
         let ports = [(); 3].map(|()| Ports::reserve());
-        let routes = ports.each_ref().map(|ports| format!("\"nats://{}\"", ports.routes.address())).join(", ");
+        let routes =
+            ports.each_ref().map(|ports| format!("\"nats://{}\"", ports.routes.address())).join(", ");
         let mut number = 0;
         let nodes = ports.map(|ports| {
             number += 1;
@@ -169,7 +170,10 @@ impl NatsCluster {
 
     /// A client.
     pub fn jetstream(&self) -> JetStream {
-        JetStream { servers: self.nodes.iter().map(|node| node.address().to_string()).collect(), access: None }
+        JetStream {
+            servers: self.nodes.iter().map(|node| node.address().to_string()).collect(),
+            access: None,
+        }
     }
 
     /// Which of the nodes leads a stream.
@@ -267,7 +271,8 @@ impl JetStream {
         self.run(async |context| {
             let stream = context.get_stream(stream).await.expect("a stream");
             let config = pull::Config { durable_name: Some(consumer.to_owned()), ..pull::Config::default() };
-            let consumer: PullConsumer = stream.get_or_create_consumer(consumer, config).await.expect("a consumer");
+            let consumer: PullConsumer =
+                stream.get_or_create_consumer(consumer, config).await.expect("a consumer");
             let batch = consumer.batch().max_messages(count).expires(HANG).messages().await;
             let (mut batch, mut taken) = (batch.expect("a batch"), Vec::new());
             while let Some(message) = batch.next().await {
@@ -292,7 +297,9 @@ impl JetStream {
 
     /// How many messages are in a stream.
     pub fn length(&self, stream: &str) -> u64 {
-        self.run(async |context| context.get_stream(stream).await.expect("a stream").cached_info().state.messages)
+        self.run(async |context| {
+            context.get_stream(stream).await.expect("a stream").cached_info().state.messages
+        })
     }
 
     /// Removes the messages in a stream.

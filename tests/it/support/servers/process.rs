@@ -16,7 +16,8 @@ use super::super::{eventually, procfs};
 
 /// What the guard of a server does once its standard input ends: by a line, or with the test. What dies may still write, so that
 /// the folder may take a second attempt.
-const GUARD: &str = r#"read -r line || { kill -KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }; }"#;
+const GUARD: &str =
+    r#"read -r line || { kill -KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }; }"#;
 
 /// A server in a process group of its own. It is killed with the test.
 pub struct Server {

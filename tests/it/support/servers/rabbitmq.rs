@@ -140,7 +140,8 @@ impl Queues<'_> {
     /// Makes a queue that outlives its server.
     pub fn declare(&self, queue: &str) {
         self.run(async |channel| {
-            let declared = channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
+            let declared =
+                channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
             declared.await.expect("a queue");
         });
     }
@@ -155,12 +156,16 @@ impl Queues<'_> {
                 let mut sent = Vec::new();
                 for message in some {
                     let exchange = ShortString::default();
-                    let publish = channel.basic_publish(exchange, queue.into(), options, message, properties.clone());
+                    let publish =
+                        channel.basic_publish(exchange, queue.into(), options, message, properties.clone());
                     sent.push(publish.await.expect("a connection"));
                 }
                 for confirmation in sent {
                     let confirmation = confirmation.await.expect("a connection");
-                    assert!(confirmation.is_ack() && confirmation.take_message().is_none(), "{queue} took it");
+                    assert!(
+                        confirmation.is_ack() && confirmation.take_message().is_none(),
+                        "{queue} took it"
+                    );
                 }
             }
         });
@@ -181,8 +186,11 @@ impl Queues<'_> {
     /// How many messages are ready in a queue. Quicker than [`Queues::backlog`].
     pub fn ready(&self, queue: &str) -> u64 {
         self.run(async |channel| {
-            let declared =
-                channel.queue_declare(queue.into(), QueueDeclareOptions::default().passive(), FieldTable::default());
+            let declared = channel.queue_declare(
+                queue.into(),
+                QueueDeclareOptions::default().passive(),
+                FieldTable::default(),
+            );
             declared.await.expect("a queue").message_count().into()
         })
     }
@@ -193,7 +201,8 @@ impl Queues<'_> {
         let columns = ["name", "messages_ready", "messages_unacknowledged", "--no-table-headers"];
         let table = self.rabbitmq.control(&[&["list_queues", "-p", &self.vhost], &columns[..]].concat());
         let line = table.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
-        let mut counts = line.expect("a queue of this name").split('\t').map(|count| count.parse().expect("a count"));
+        let mut counts =
+            line.expect("a queue of this name").split('\t').map(|count| count.parse().expect("a count"));
         let mut next = || counts.next().expect("both counts");
         Backlog { ready: next(), unacknowledged: next() }
     }

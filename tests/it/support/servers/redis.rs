@@ -29,6 +29,9 @@ struct Secured {
     port: Reserved,
 }
 
+/// The consumer of a group that has what relays gave back.
+const RETURNED: &str = "slackwater-returned";
+
 impl Redis {
     /// One that lets everyone in.
     #[track_caller]
@@ -138,7 +141,15 @@ impl Redis {
         let group = groups.groups.into_iter().find(|one| one.name == group).expect("a group of this name");
         // Redis itself does not know how many there are once one was deleted.
         let undelivered = self.entries_from(stream, &format!("({}", group.last_delivered_id));
-        Backlog { ready: undelivered.len() as u64, unacknowledged: group.pending as u64 }
+        // What a relay gave back is pending with nobody, and claimed by whoever looks.
+        let consumers: redis::streams::StreamInfoConsumersReply =
+            self.connection().xinfo_consumers(stream, &group.name).expect("a group");
+        let returned = consumers.consumers.iter().filter(|one| one.name == RETURNED).map(|one| one.pending as u64);
+        let returned: u64 = returned.sum();
+        Backlog {
+            ready: undelivered.len() as u64 + returned,
+            unacknowledged: group.pending as u64 - returned,
+        }
     }
 
     /// What a list holds, and what relays have taken from it to process it.
