@@ -3,11 +3,12 @@
 //! The modules, in layer order; each imports only from those below it (`tests/tidy.rs` holds the arrows):
 //!
 //! - [`cli`]: what the user typed becomes what runs
+//! - [`embedded`]: the whole relay as a part of another program, [`Relay`]
 //! - [`doctor`]: what this machine has of what the relay needs
 //! - [`process`]: bring-up, signals, the coordinator, the report
 //! - [`reactor`]: one thread on one core: the turn, the way in, the drain
 //! - [`load`]: generator and counting sink, for the demo, `slackload` and the tests
-//! - `broker`: queues and services, spoken to by their own clients
+//! - [`broker`]: queues and services, spoken to by their own clients
 //! - [`socket`]: listeners, source links, sink links
 //! - [`route`]: which sink link a source link's messages go to
 //! - [`config`]: what the user wrote, turned into what the program uses
@@ -17,16 +18,17 @@
 //! - [`ledger`]: a reactor's books, and the figures that the other threads see
 //! - [`framing`]: bytes in, runs of whole messages out
 //! - [`lifecycle`]: a reactor's stages, as a table
-//! - `backoff`: how long to wait before the next attempt
+//! - [`backoff`]: how long to wait before the next attempt
 //! - [`message`]: the one value that crosses all layers
 //! - [`limits`]: every bound, with its reason
 
-mod backoff;
+pub mod backoff;
 #[cfg(feature = "services")]
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod embedded;
 pub mod endpoint;
 pub mod framing;
 pub mod kernel;
@@ -41,3 +43,5 @@ pub mod reactor;
 pub mod ring;
 pub mod route;
 pub mod socket;
+
+pub use embedded::Relay;

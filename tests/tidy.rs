@@ -21,6 +21,7 @@ const ARROWS: Arrows = &[
     ("main", &["cli"]),
     ("slackload", &["load", "message"]),
     ("cli", &["doctor", "process", "load", "config", "framing", "message", "limits"]),
+    ("embedded", &["process", "config"]),
     ("doctor", &["ring", "config", "limits"]),
     (
         "process",
@@ -53,9 +54,9 @@ const ARROWS: Arrows = &[
     ("config", &["kernel", "framing", "message", "limits"]),
     ("ring", &["kernel", "limits"]),
     ("kernel", &["limits"]),
+    ("endpoint", &["ledger", "framing", "message", "limits"]),
     ("ledger", &["message", "limits"]),
     ("framing", &["message", "limits"]),
-    ("endpoint", &["ledger", "framing", "message", "limits"]),
     ("lifecycle", &["limits"]),
     ("backoff", &[]),
     ("message", &[]),

@@ -1,6 +1,6 @@
-//! The coordinator: sleeps until a signal, a reactor or the deadline wakes it; asks; sums; halts.
+//! The coordinator: sleeps until an order, a reactor or the deadline wakes it; asks; sums; halts.
 //!
-//! Lives here: the process's one loop. Never here: what a signal means (`decision`), what a reactor does when it is asked.
+//! Lives here: the process's one loop. Never here: whose orders they are (`orders`), what a signal means (`decision`), what a reactor does when it is asked.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{error, info, warn};
 
 use super::bring_up::{ReactorThread, Relay};
-use super::decision::{Cause, Decision, Heard};
+use super::decision::{Cause, Decision};
+use super::orders::Orders;
 use super::report::Report;
-use super::signals::Signals;
 use crate::ledger::{Totals, all_drained};
 use crate::limits::EXPIRE_GRACE;
 use crate::reactor::{Books, Phase};
@@ -28,12 +28,12 @@ struct Drain {
 }
 
 impl Relay {
-    /// Relays until a signal ends it, or a reactor breaks, and gives the books.
-    pub fn run_to_end(self, signals: &Signals) -> Report {
-        let (mut heard, mut drain) = (Heard::default(), None);
+    /// Relays until it is told to end, or a reactor breaks, and gives the books.
+    pub fn run_to_end(self, mut orders: impl Orders) -> Report {
+        let mut drain = None;
         while !self.is_over(drain) {
-            self.sleep(signals, drain);
-            self.hear(signals, &mut heard, &mut drain);
+            self.sleep(&orders, drain);
+            self.hear(&mut orders, &mut drain);
             self.notice_broken(&mut drain);
             self.notice_deadline(&mut drain);
         }
@@ -49,10 +49,10 @@ impl Relay {
         left_behind || all_drained(self.threads.iter().map(|thread| &thread.control.published))
     }
 
-    /// Until a signal, a word from a reactor, or the deadline. Nothing polls.
-    fn sleep(&self, signals: &Signals, drain: Option<Drain>) {
+    /// Until an order, a word from a reactor, or the deadline. Nothing polls.
+    fn sleep(&self, orders: &impl Orders, drain: Option<Drain>) {
         let mut awaited = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(orders.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
         ];
         let timeout = drain.map_or(PollTimeout::NONE, |drain| timeout_until(drain.deadline));
@@ -64,12 +64,13 @@ impl Relay {
         let _ = self.bell.read();
     }
 
-    fn hear(&self, signals: &Signals, heard: &mut Heard, drain: &mut Option<Drain>) {
-        while let Ok(Some(signal)) = signals.next() {
-            match heard.decide(signal) {
-                Decision::Drain(cause) => self.begin_drain(drain, cause),
+    fn hear(&self, orders: &mut impl Orders, drain: &mut Option<Drain>) {
+        while let Some(order) = orders.next() {
+            match order {
+                Decision::Drain(cause) => self.begin_drain(drain, cause, self.plan.drain_timeout),
+                Decision::DrainWithin(time) => self.begin_drain(drain, Cause::Asked, time),
                 Decision::Force => self.expire(drain, Cause::Forced),
-                Decision::GoOn => info!(%signal, "a drain is under way already"),
+                Decision::GoOn => info!("a drain is under way already"),
                 Decision::LogBooks => self.log_books(),
                 Decision::Note(note) => info!("{note}"),
             }
@@ -77,12 +78,12 @@ impl Relay {
     }
 
     /// Unless one is under way: its deadline stands.
-    fn begin_drain(&self, drain: &mut Option<Drain>, cause: Cause) {
+    fn begin_drain(&self, drain: &mut Option<Drain>, cause: Cause, within: Duration) {
         if drain.is_some() {
             return;
         }
         let began = Instant::now();
-        *drain = Some(Drain { began, cause, deadline: began + self.plan.drain_timeout, expiring: false });
+        *drain = Some(Drain { began, cause, deadline: began + within, expiring: false });
         // First, since a log that is written to a terminal takes its time.
         self.ask(Phase::Drain);
         info!(cause = cause.as_str(), "draining");
@@ -102,7 +103,7 @@ impl Relay {
     /// A reactor that can never do its work again abandons what it has left. The others deliver what they have.
     fn notice_broken(&self, drain: &mut Option<Drain>) {
         for thread in self.threads.iter().filter(|thread| thread.control.is_broken()) {
-            self.begin_drain(drain, Cause::Error);
+            self.begin_drain(drain, Cause::Error, self.plan.drain_timeout);
             drain.iter_mut().for_each(|drain| drain.cause = Cause::Error);
             thread.control.ask(Phase::Expire);
         }
@@ -114,7 +115,8 @@ impl Relay {
             && Instant::now() >= running.deadline
             && !self.is_over(*drain)
         {
-            warn!(timeout = ?self.plan.drain_timeout, "the drain's time is up; what is left is abandoned");
+            let after = running.began.elapsed();
+            warn!(?after, "the drain's time is up; what is left is returned to its queue, or abandoned");
             self.expire(drain, Cause::Deadline);
         }
     }
@@ -126,11 +128,20 @@ impl Relay {
     fn log_books(&self) {
         let snapshots = self.threads.iter().map(|thread| thread.control.published.read().totals);
         let totals = snapshots.fold(Totals::default(), |sum, one| sum + one);
-        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } = totals;
+        let Totals { received, delivered, failed, returned, abandoned, in_flight, torn, .. } = totals;
         let Totals { misframed, refused, kernel_drops, .. } = totals;
         info!(
             received,
-            delivered, failed, abandoned, in_flight, torn, misframed, refused, kernel_drops, "books"
+            delivered,
+            failed,
+            returned,
+            abandoned,
+            in_flight,
+            torn,
+            misframed,
+            refused,
+            kernel_drops,
+            "books"
         );
     }
 
@@ -182,6 +193,8 @@ mod tests {
 
     use super::*;
     use crate::config::RunArgs;
+    use crate::process::orders::SignalOrders;
+    use crate::process::signals::Signals;
     use crate::reactor::Control;
 
     /// A reactor that has nothing in flight as soon as `until` is asked of it. What was asked of it until it was halted.
@@ -209,12 +222,12 @@ mod tests {
 
     #[test]
     fn when_one_reactor_breaks_the_others_drain() {
-        let signals = Signals::block().unwrap();
+        let signals = SignalOrders::new(Signals::block().unwrap());
         let mut relay = Relay::idle(&RunArgs::default().plan().unwrap()).unwrap();
         let _broken = add_reactor(&mut relay, Phase::Expire);
         relay.threads[0].control.report_broken();
         let healthy = add_reactor(&mut relay, Phase::Drain);
-        assert_eq!(relay.run_to_end(&signals).cause, Cause::Error);
+        assert_eq!(relay.run_to_end(signals).cause, Cause::Error);
         let asked = healthy.recv().unwrap();
         assert!(asked.contains(&Phase::Drain) && !asked.contains(&Phase::Expire), "{asked:?}");
     }

@@ -2,6 +2,8 @@
 //!
 //! Lives here: that table. Never here: descriptors, clocks, reactors.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -17,6 +19,9 @@ pub enum Cause {
     /// A second SIGINT, or SIGQUIT: at once.
     #[serde(rename = "forced")]
     Forced,
+    /// The program that it is a part of.
+    #[serde(rename = "asked")]
+    Asked,
     /// `drain_timeout` passed.
     #[serde(rename = "deadline")]
     Deadline,
@@ -32,6 +37,7 @@ impl Cause {
             Cause::Term => "TERM",
             Cause::Int => "INT",
             Cause::Forced => "forced",
+            Cause::Asked => "asked",
             Cause::Deadline => "deadline",
             Cause::Error => "error",
         }
@@ -43,6 +49,8 @@ impl Cause {
 pub enum Decision {
     /// Begin to drain.
     Drain(Cause),
+    /// Begin to drain, and abandon what is left after so long.
+    DrainWithin(Duration),
     /// End now.
     Force,
     /// Nothing: a drain is under way. Supervisors repeat TERM.

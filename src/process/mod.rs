@@ -8,6 +8,7 @@ mod decision;
 #[cfg(test)]
 mod messages;
 mod opening;
+mod orders;
 mod placement;
 mod report;
 mod signals;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use tracing::{error, info};
 
 pub use bring_up::{Relay, StartError};
-pub use decision::Cause;
+pub use decision::{Cause, Decision};
+pub use orders::{Commands, Orders, SignalOrders};
 pub use report::{LedgerFile, Report};
 pub use signals::Signals;
 
@@ -41,8 +43,8 @@ pub fn run(plan: &Plan) -> ExitCode {
 }
 
 fn relay(plan: &Plan) -> Result<Report, StartError> {
-    let signals = Signals::block().map_err(StartError::Signals)?;
+    let signals = SignalOrders::new(Signals::block().map_err(StartError::Signals)?);
     let relay = Relay::start(plan)?;
     info!(from = relay.listening(), to = relay.sending_to(), reactors = relay.reactors(), "relaying");
-    Ok(relay.run_to_end(&signals))
+    Ok(relay.run_to_end(signals))
 }

@@ -75,23 +75,36 @@ impl Report {
     pub fn exit_code(&self) -> ExitCode {
         match (self.totals.abandoned + self.totals.in_flight, self.cause) {
             (0, Cause::Error) => ExitCode::from(super::COULD_NOT_RUN),
-            (0, Cause::Term | Cause::Int | Cause::Forced | Cause::Deadline) => ExitCode::SUCCESS,
+            (0, Cause::Term | Cause::Int | Cause::Asked | Cause::Forced | Cause::Deadline) => {
+                ExitCode::SUCCESS
+            }
             (_, _) => ExitCode::from(super::ABANDONED),
         }
     }
 
     /// One line.
     pub(super) fn log(&self) {
-        let Totals { received, delivered, failed, abandoned, in_flight, torn, .. } = self.totals;
+        let Totals { received, delivered, failed, returned, abandoned, in_flight, torn, .. } = self.totals;
         let Totals { misframed, refused, kernel_drops, .. } = self.totals;
         let (cause, drain) = (self.cause.as_str(), self.drain_micros);
         if abandoned + in_flight == 0 {
-            info!(received, delivered, failed, abandoned, torn, cause, drain_micros = drain, "drained");
+            info!(
+                received,
+                delivered,
+                failed,
+                returned,
+                abandoned,
+                torn,
+                cause,
+                drain_micros = drain,
+                "drained"
+            );
         } else {
             error!(
                 received,
                 delivered,
                 failed,
+                returned,
                 abandoned,
                 in_flight,
                 torn,

@@ -21,7 +21,7 @@ pub(super) use self::outcome::Outcome;
 use crate::config::{ConfigError, RunArgs};
 use crate::load::{self, SendError, SendPlan, SinkHandle, Style};
 use crate::message::Framing;
-use crate::process::{Relay, Report, Signals, StartError};
+use crate::process::{Relay, Report, SignalOrders, Signals, StartError};
 
 /// How often the progress bar is drawn.
 const BAR_EVERY: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ struct Flow {
 /// Starts a sink, the relay and a generator, sends SIGTERM to this process once the messages asked for have arrived, and
 /// compares the books with what the sink got.
 pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
-    let signals = Signals::block().map_err(StartError::Signals)?;
+    let signals = SignalOrders::new(Signals::block().map_err(StartError::Signals)?);
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     send_plan(args, loopback).check()?;
     let sink = load::listen(loopback, Framing::Line).map_err(DemoError::Sink)?;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let sending = load::start(send_plan(args, relay.tcp_addresses()[0]))?;
     let (report, flow) = thread::scope(|scope| {
         let conductor = scope.spawn(|| conduct(&sink, args.messages.get(), began));
-        let report = relay.run_to_end(&signals);
+        let report = relay.run_to_end(signals);
         sink.interrupter().interrupt();
         (report, conductor.join().expect("the conductor only waits"))
     });

@@ -167,7 +167,7 @@ fn killed_at_any_moment_nothing_comes_to_a_jetstream_twice() {
 
 impl crate::support::servers::nats::JetStream {
     /// The consumer of the relay, with another time after which what was handed out is handed out again.
-    fn make_consumer(&self, stream: &str, ack_wait: Duration) {
+    pub fn make_consumer(&self, stream: &str, ack_wait: Duration) {
         let config = ConsumerConfig {
             durable_name: Some(GROUP.to_owned()),
             ack_policy: AckPolicy::Explicit,

@@ -290,7 +290,7 @@ fn an_answer_that_never_comes_is_none() {
 fn a_term_while_an_http_sink_never_answers_ends_at_the_deadline() {
     let house = House::open();
     let from = house.source(Kind::RedisList, "mute");
-    let (address, _) = rude(u64::MAX, |stream| std::mem::forget(stream));
+    let (address, _) = rude(u64::MAX, std::mem::forget);
     house.fill(Kind::RedisList, "mute", 0..500, None);
     let relay = relay(&from, &format!("http://{address}/?batch=50"));
     let relay = relay.args(&["--drain-timeout", "1s"]).start();

@@ -82,11 +82,6 @@ impl Server {
         self.folder.path()
     }
 
-    /// What it wrote on its standard output and error.
-    pub fn log(&self) -> String {
-        log_of(self.folder())
-    }
-
     /// Ends it by SIGTERM.
     #[track_caller]
     pub fn stop(&mut self) {

@@ -177,7 +177,7 @@ impl Queues<'_> {
             let mut taken = Vec::new();
             let get = || channel.basic_get(queue.into(), BasicGetOptions { no_ack: true });
             while let Some(message) = get().await.expect("a queue") {
-                taken.push(message.delivery.data.into());
+                taken.push(message.delivery.data);
             }
             taken
         })

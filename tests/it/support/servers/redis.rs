@@ -144,7 +144,8 @@ impl Redis {
         // What a relay gave back is pending with nobody, and claimed by whoever looks.
         let consumers: redis::streams::StreamInfoConsumersReply =
             self.connection().xinfo_consumers(stream, &group.name).expect("a group");
-        let returned = consumers.consumers.iter().filter(|one| one.name == RETURNED).map(|one| one.pending as u64);
+        let returned =
+            consumers.consumers.iter().filter(|one| one.name == RETURNED).map(|one| one.pending as u64);
         let returned: u64 = returned.sum();
         Backlog {
             ready: undelivered.len() as u64 + returned,
