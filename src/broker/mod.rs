@@ -8,6 +8,16 @@
 //! two; a service's file says only how its client does one step. Lives here: the two traits and their drivers. Never here: a ring, a
 //! socket of ours, or a protocol written by hand.
 
+#![cfg_attr(
+    not(all(feature = "redis", feature = "nats", feature = "amqp", feature = "http")),
+    allow(
+        dead_code,
+        unused_imports,
+        unused_variables,
+        reason = "each service uses a part of what they share"
+    )
+)]
+
 #[cfg(feature = "amqp")]
 mod amqp;
 mod error;
@@ -30,10 +40,6 @@ use crate::config::services::{HttpListen, Protocol, Pull, Push};
 use crate::endpoint::{Deliveries, Feed};
 
 /// Pulls from a queue until a drain, and acknowledges what is settled. `reactor` tells the reactors of one relay apart.
-#[cfg_attr(
-    not(any(feature = "redis", feature = "nats", feature = "amqp")),
-    allow(unused_variables, reason = "no queue is in this build")
-)]
 pub async fn pull(name: String, plan: Pull, reactor: usize, feed: Feed) {
     match plan.service.protocol {
         #[cfg(feature = "redis")]

@@ -84,6 +84,44 @@ Sinks (--to):
   file:///absolute/path            appended to; framing and name as above
   file:relative/path               the same
 
+Queues and services, each a source and a sink, [with TLS as in brackets]:
+  redis://HOST/STREAM [rediss]     a consumer group; XADD
+  redis-list://HOST/LIST [rediss-list]
+                                   a reliable list; RPUSH
+  nats://HOST/STREAM [nats+tls]    a JetStream consumer; as a sink /SUBJECT
+  amqp://HOST/VHOST/QUEUE [amqps]  acknowledged; confirmed; without VHOST: /
+  http://HOST:PORT/PATH [https]    a listener for POST; as a sink a POST each
+    several hosts are divided by commas; ports have their usual defaults
+    all:
+    ?user=NAME, &password_file=FILE, &password_env=VARIABLE
+                                   who we are there; never in the URL itself
+    &ca_file=FILE                  whom to trust [the system's certificates]
+    &timeout=DURATION              of one request [10s]
+    &name=NAME                     [the queue, or http-PORT]
+    queues:
+    &batch=N                       messages at once [512]
+    &group=NAME, &claim_idle=DURATION
+                                   of a Redis stream [slackwater, 30s]
+    &consumer=NAME                 Redis [one of this process alone; of a list
+                                   the host's name], NATS [slackwater]
+    &credentials_file=FILE         NATS
+    sinks:
+    &batch=N, &batch_bytes=SIZE, &batch_wait=DURATION
+                                   how much is sent at once [512, of http 1;
+                                   1MiB; 0s]
+    &dead_letter=NAME|file:PATH    who gets what is refused for good, as on
+                                   every other sink [it fails, and is gone]
+    &max_len=N                     of a Redis stream, about [all is kept]
+    &exchange=NAME                 AMQP [the default one]
+    &headers=NAME: VALUE, &concurrency=N
+                                   HTTP; several requests at a time do not keep
+                                   the order [1]
+    http as a source:
+    ?framing=line                  each line is a message [all of a request is]
+    &max_message=SIZE              longer ones get 413 [64KiB]
+    &certificate_file=FILE, &key_file=FILE
+                                   ours, for https
+
 Sizes and durations carry their units: 64KiB, 64KB, 200ms, 1m 30s.
 In a shell, a URL with `&` or `?` stands in quotes.
 
@@ -99,7 +137,7 @@ Examples:
 Signals:
   TERM, INT  drain, for at most --drain-timeout; TERM again changes nothing
   INT again, QUIT
-             end at once; what is left is abandoned and reported
+             end at once; what is left is abandoned, or returned to its queue
   USR1       log the books
   HUP        noted; changes nothing yet
 

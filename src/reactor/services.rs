@@ -28,6 +28,10 @@ pub(super) struct Fed {
 }
 
 /// A service whose tasks are to be started.
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "a build without some service does not start it")
+)]
 pub(super) enum Service {
     /// Pulls from a queue.
     Pull { name: String, plan: Box<Pull>, reactor: usize, feed: Feed },

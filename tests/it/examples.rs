@@ -129,3 +129,31 @@ fn the_copy_to_two_sites() {
     let [first, second] = sites.map(|site| site.finish().tally.messages);
     assert_eq!((first, second), (1_200, 1_200));
 }
+
+#[test]
+fn orders_go_from_redis_to_http() {
+    use crate::support::servers::messages::{assert_each_once, numbered};
+    use crate::support::servers::nginx::Nginx;
+    use crate::support::servers::redis::Redis;
+    let (redis, nginx) = (Redis::start(), Nginx::start());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/examples/orders-to-http.toml");
+    let (folder, text) = (tempfile::tempdir().unwrap(), fs::read_to_string(path).unwrap());
+    for address in ["127.0.0.1:6379", "127.0.0.1:8080"] {
+        assert!(text.contains(address), "it no longer names {address}");
+    }
+    let text = text
+        .replace("127.0.0.1:6379", &format!("127.0.0.1:{}", redis.port()))
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", nginx.port()));
+    fs::write(folder.path().join("slackwater.toml"), text).unwrap();
+    redis.add("orders", &numbered(0..500));
+    let mut order = Order::bare("slackwater");
+    order.command.current_dir(folder.path());
+    let ledger = order.ledger();
+    order.command.args(["run", "--log-format", "json", "-c", "slackwater.toml", "--ledger"]).arg(ledger);
+    let relay = order.start();
+    assert_each_once(&nginx.taken(500), 0..500);
+    crate::support::eventually("nothing is in flight", || relay.book("in_flight") == 0);
+    let end = relay.terminate();
+    end.assert_all_delivered(500);
+    assert!(nginx.requests().iter().all(|one| one.content_type == "application/json"));
+}
