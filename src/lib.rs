@@ -17,6 +17,7 @@
 //! - [`endpoint`]: the two contracts between a reactor and a service
 //! - [`ledger`]: a reactor's books, and the figures that the other threads see
 //! - [`framing`]: bytes in, runs of whole messages out
+//! - [`monitor`]: the ledger for anyone's futures
 //! - [`lifecycle`]: a reactor's stages, as a table
 //! - [`backoff`]: how long to wait before the next attempt
 //! - [`message`]: the one value that crosses all layers
@@ -37,6 +38,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod load;
 pub mod message;
+pub mod monitor;
 pub mod process;
 pub mod reactor;
 #[allow(unsafe_code, reason = "the kernel reads and writes our memory; this layer keeps what that asks for")]
@@ -45,3 +47,4 @@ pub mod route;
 pub mod socket;
 
 pub use embedded::Relay;
+pub use monitor::ProgressMonitor;

@@ -57,6 +57,7 @@ const ARROWS: Arrows = &[
     ("endpoint", &["ledger", "framing", "message", "limits"]),
     ("ledger", &["message", "limits"]),
     ("framing", &["message", "limits"]),
+    ("monitor", &["limits"]),
     ("lifecycle", &["limits"]),
     ("backoff", &[]),
     ("message", &[]),

@@ -84,3 +84,6 @@ pub async fn serve(
 ) {
     http::server::run(name, plan, max_message, lines, listener, feed).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@
 //! Lives here: that loop. Never here: a protocol.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::error::Error;
@@ -105,6 +105,12 @@ async fn serve<S: PublishSession>(
 ) -> Result<(), Error> {
     let mut complained: Option<Instant> = None;
     while deliveries.any().await {
+        if !plan.batch_wait.is_zero() {
+            let full = deliveries.full(plan.service.batch, plan.batch_bytes);
+            // A batch that does not fill up in time leaves as it is.
+            let _ = timeout(plan.batch_wait, full).await;
+        }
+        // Looked at last: another worker may have been told while this one waited.
         if let Some(at) = not_before.get().filter(|&at| at > Instant::now()) {
             pause_until(deliveries, at).await;
             if deliveries.is_hurried() {
@@ -112,11 +118,6 @@ async fn serve<S: PublishSession>(
                 not_before.set(None);
             }
             continue;
-        }
-        if !plan.batch_wait.is_zero() {
-            let full = deliveries.full(plan.service.batch, plan.batch_bytes);
-            // A batch that does not fill up in time leaves as it is.
-            let _ = timeout(plan.batch_wait, full).await;
         }
         let batch = deliveries.take(plan.service.batch, plan.batch_bytes);
         if batch.is_empty() {
@@ -131,7 +132,10 @@ async fn serve<S: PublishSession>(
                         complained = Some(Instant::now());
                         warn!(sink = deliveries.name(), why, "not now; sent again later");
                     }
-                    not_before.set(after.map(|after| Instant::now() + patience(deliveries, after)));
+                    // One that says no time does not take back what another worker was told.
+                    if let Some(after) = after {
+                        not_before.set(Some(Instant::now() + patience(deliveries, after)));
+                    }
                     pause(deliveries, backoff, after).await;
                 }
             },
@@ -173,11 +177,12 @@ fn patience(deliveries: &Deliveries, after: Duration) -> Duration {
     if deliveries.is_hurried() { after.min(RETRY_AFTER_MAX_DRAINING) } else { after }
 }
 
-/// Waits until then; a drain that begins cuts that short.
+/// Waits until then; a drain that begins cuts that short, and one that has begun waits no longer than it ever does.
 async fn pause_until(deliveries: &Deliveries, at: Instant) {
     let was_hurried = deliveries.is_hurried();
+    let left = patience(deliveries, at.saturating_duration_since(Instant::now()));
     tokio::select! {
-        () = sleep(at.saturating_duration_since(Instant::now())) => {}
+        () = sleep(left) => {}
         () = deliveries.hurried(), if !was_hurried => {}
         () = deliveries.ended() => {}
     }

@@ -8,12 +8,13 @@
 //! ```
 //! Lives here: that loop. Never here: a protocol.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::error::Error;
@@ -135,8 +136,7 @@ impl<H: Clone> Hand<H> {
         if self.owed.is_empty() {
             return Ok(());
         }
-        let told = timeout(at_most, session.acknowledge(self.owed.clone())).await;
-        told.unwrap_or_else(|_| Err(Error::new("acknowledging", "no answer in time")))?;
+        in_time(at_most, "acknowledging", session.acknowledge(self.owed.clone())).await?;
         feed.acted_on(std::mem::take(&mut self.owed).len());
         Ok(())
     }
@@ -148,10 +148,10 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
     let mut backoff = Backoff::new(RECONNECT_MIN);
     loop {
         let connected = tokio::select! {
-            connected = timeout(CONNECT_TIMEOUT, queue.connect()) => connected,
+            biased;
             () = finished(&feed) => break,
+            connected = in_time(CONNECT_TIMEOUT, "connecting", queue.connect()) => connected,
         };
-        let connected = connected.unwrap_or_else(|_| Err(Error::new("connecting", "no answer in time")));
         let failed = match connected {
             Ok(session) => {
                 info!(source, failures = backoff.failures(), "connected");
@@ -191,16 +191,24 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
     }
 }
 
+/// An answer that does not come is a failure, too.
+async fn in_time<T>(
+    at_most: Duration,
+    doing: &'static str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(at_most, step).await.unwrap_or_else(|_| Err(Error::new(doing, "no answer in time")))
+}
+
 /// Waits until time is up, and until what is returned has had its time.
 async fn overdue(feed: &Feed) {
     feed.expiring().await;
     sleep(RETURN_TIMEOUT).await;
 }
 
-/// Waits until no connection is needed any more.
+/// Waits until no connection is needed any more. While one is, the queue may hand out more on it: the feed is not finished.
 async fn finished(feed: &Feed) {
     feed.sealing().await;
-    feed.finish();
     if feed.outstanding() > 0 {
         feed.expiring().await;
     }
@@ -213,12 +221,10 @@ async fn rest<H: Clone>(feed: &Feed, hand: &mut Hand<H>, backoff: &mut Backoff) 
     let mut wait = pin!(sleep(backoff.next(longest)));
     loop {
         tokio::select! {
-            () = &mut wait => return true,
-            () = feed.sealing(), if !was_sealing => {
-                feed.finish();
-                return feed.outstanding() > 0;
-            }
+            biased;
             () = finished(feed) => return false,
+            () = &mut wait => return true,
+            () = feed.sealing(), if !was_sealing => return feed.outstanding() > 0,
             verdicts = feed.verdicts() => {
                 hand.note(feed, verdicts);
                 if was_sealing && feed.outstanding() == 0 {
@@ -237,6 +243,8 @@ async fn work<S: PullSession>(
     at_most: Duration,
 ) -> Result<(), Error> {
     let mut pulling = None;
+    // A pull begins when it is first polled, which a verdict may put off.
+    let has_begun = Cell::new(false);
     let (mut was_cut, mut has_rested) = (false, false);
     let mut keep = pin!(sleep(session.keep_every().unwrap_or(Duration::MAX)));
     hand.acknowledge(session, feed, at_most).await?;
@@ -245,9 +253,10 @@ async fn work<S: PullSession>(
         if sealing && pulling.is_none() && !has_rested {
             has_rested = true;
             hand.offer(feed, session.rest().await?);
-            feed.finish();
         }
         if has_rested && feed.outstanding() == 0 {
+            // Not before: should this connection fail, the next may bring more.
+            feed.finish();
             return Ok(());
         }
         if pulling.is_none() && feed.is_open() && !sealing {
@@ -262,17 +271,24 @@ async fn work<S: PullSession>(
             () = feed.expiring() => return expire(session, feed, hand).await,
             () = feed.sealing(), if !was_cut => {
                 was_cut = true;
+                pulling.take_if(|_| !has_begun.get());
                 if pulling.is_some() {
-                    session.cut().await?;
+                    in_time(at_most, "ending a pull", session.cut()).await?;
                 }
             }
-            pulled = async { pulling.as_mut().expect("guarded below").await }, if pulling.is_some() => {
+            pulled = async {
+                has_begun.set(true);
+                pulling.as_mut().expect("guarded below").await
+            }, if pulling.is_some() => {
                 pulling = None;
+                has_begun.set(false);
                 hand.offer(feed, pulled?);
             }
             () = feed.opened(), if pulling.is_none() && !sealing => {}
             () = &mut keep, if !hand.open.is_empty() && session.keep_every().is_some() => {
-                session.keep(hand.open.values().cloned().collect()).await?;
+                let kept = session.keep(hand.open.values().cloned().collect());
+                // A peer that went without a word would else hold every verdict.
+                in_time(at_most, "keeping messages", kept).await?;
                 keep.set(sleep(session.keep_every().unwrap_or(Duration::MAX)));
             }
         }

@@ -121,6 +121,14 @@ impl Outlet {
         }
     }
 
+    /// The same with one line for each message, for tests of layers that know no run.
+    #[cfg(test)]
+    pub(crate) fn push_lines(&self, lines: String, ticket: Ticket, now: Instant) {
+        let (head, messages) = (Bytes::new(), ticket.messages());
+        let run = Run { head, body: Bytes::from(lines), messages, framing: crate::message::Framing::Line };
+        self.push(&run, ticket, now);
+    }
+
     /// Messages that were refused since the last look.
     pub fn letters(&self) -> Vec<Letter> {
         self.0.letters.as_ref().map_or_else(Vec::new, |letters| std::mem::take(&mut *letters.borrow_mut()))
@@ -303,6 +311,7 @@ impl Drop for Deliveries {
     fn drop(&mut self) {
         self.0.served.set(false);
         let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
+        self.0.waiting_bytes.set(0);
         drop(waiting);
         self.0.bell.ring();
     }

@@ -55,6 +55,15 @@ fn local(port: u16) -> SocketAddr {
 }
 
 #[test]
+fn a_server_ends_with_a_test_that_is_killed() {
+    let redis = Redis::start();
+    let at = local(redis.port());
+    let is_anything_left = redis.server.abandon();
+    assert!(!is_anything_left);
+    assert!(TcpStream::connect(at).is_err());
+}
+
+#[test]
 fn redis_keeps_what_it_took() {
     let redis = Redis::start();
     redis.add("stream", &numbered(0..MESSAGES));

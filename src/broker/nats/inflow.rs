@@ -6,14 +6,16 @@
 //! ```
 //! Lives here: the inbox, and how many messages may still come into it. Never here: when to ask.
 
+use std::future::poll_fn;
 use std::mem::{forget, take};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant as Clock};
 
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -51,12 +53,17 @@ struct Redelivered {
 }
 
 impl Inflow {
-    /// Nothing is due yet. `stream` is for logs.
-    pub(super) fn new(subscriber: Subscriber, context: Context, stream: String) -> Inflow {
+    /// Nothing is due yet; `waiting` arrived earlier. `stream` is for logs.
+    pub(super) fn new(
+        subscriber: Subscriber,
+        context: Context,
+        stream: String,
+        waiting: Vec<Fetched<Subject>>,
+    ) -> Inflow {
         Inflow {
             subscriber: Some(subscriber),
             context,
-            waiting: Vec::new(),
+            waiting,
             due: 0,
             batch: 0,
             over: Instant::now(),
@@ -115,6 +122,17 @@ impl Inflow {
         take(&mut self.waiting)
     }
 
+    /// All that has arrived and was not taken, at the end.
+    pub(super) fn remains(&mut self) -> Vec<Fetched<Subject>> {
+        // Whatever else this task has done in its turn, as nothing is read later.
+        let all = poll_fn(|context| {
+            self.gather(context);
+            Poll::Ready(())
+        });
+        unconstrained(all).now_or_never();
+        self.take()
+    }
+
     /// Why nothing more will come, if so.
     pub(super) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
@@ -133,9 +151,9 @@ impl Inflow {
 
     fn enter(&mut self, message: async_nats::Message) {
         self.heard = Instant::now();
-        match message.status {
-            None | Some(StatusCode::OK) => {}
-            Some(status) => return self.note(status, &message),
+        // A status of the server's asks for no answer. A message of a stream may bear one too, which is its sender's.
+        if let (None, Some(status)) = (&message.reply, message.status) {
+            return self.note(status, &message);
         }
         let message = Message { message, context: self.context.clone() };
         let Some(fetched) = self.fetched(&message) else {

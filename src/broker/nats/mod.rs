@@ -9,6 +9,7 @@
 //! connection, who we are on it, and when it is broken. Never here: what is said on it.
 
 mod inflow;
+mod remains;
 mod sink;
 mod source;
 
@@ -35,11 +36,19 @@ use crate::limits::CONNECT_TIMEOUT;
 /// Who we are where an operator lists connections.
 const NAME: &str = "slackwater";
 
+/// Batches that an inbox holds. At most one and a half are due at the same time, as far as we know: what comes too late is more.
+const INBOX_BATCHES: usize = 8;
+
+/// How long a request waits for its answer. What a node of a cluster had in hand when it was killed is never answered, also on a
+/// connection to another; and whatever is said is the same if it is said again.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// A connection to one of a service's servers, until it breaks.
 struct Link {
     context: Context,
     client: Client,
-    timeout: Duration,
+    /// How long an answer may take.
+    patience: Duration,
     /// Why it broke.
     broken: watch::Receiver<Option<String>>,
 }
@@ -49,13 +58,14 @@ impl Link {
     async fn connect(service: &Service, batch: usize) -> Result<Link, Error> {
         let servers = servers(service)?;
         // There is time for each, and some to spare for the first requests.
-        let patience = CONNECT_TIMEOUT / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
+        let share = CONNECT_TIMEOUT / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
+        let patience = service.timeout.min(ANSWER);
         let (tell, broken) = watch::channel(None);
         let options = authenticated(&service.login)?
             .name(NAME)
-            .connection_timeout(patience)
-            .request_timeout(Some(service.timeout))
-            .subscription_capacity(2 * batch)
+            .connection_timeout(share)
+            .request_timeout(Some(patience))
+            .subscription_capacity(INBOX_BATCHES * batch)
             // Each server once: the task of a client that is not used any more ends.
             .max_reconnects(servers.len())
             .event_callback(move |event| {
@@ -63,9 +73,8 @@ impl Link {
                 ready(())
             });
         let client = encrypted(options, service)?.connect(servers).await.doing("connecting")?;
-        let context =
-            ContextBuilder::new().timeout(service.timeout).max_ack_inflight(batch).build(client.clone());
-        Ok(Link { context, client, timeout: service.timeout, broken })
+        let context = ContextBuilder::new().timeout(patience).max_ack_inflight(batch).build(client.clone());
+        Ok(Link { context, client, patience, broken })
     }
 
     /// Does something, unless the connection breaks or that takes too long.
@@ -75,7 +84,7 @@ impl Link {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
         tokio::select! {
-            done = timeout(self.timeout, work) => match done {
+            done = timeout(self.patience, work) => match done {
                 Ok(done) => done.doing(doing),
                 Err(_) => Err(Error::new(doing, "no answer in time")),
             },
@@ -102,7 +111,7 @@ impl Link {
     }
 
     /// Says goodbye, once everything is out.
-    async fn close(self) {
+    async fn close(&self) {
         // The process is about to end, or the driver to connect again: there is nobody to tell.
         let _ = self.client.flush().await;
         let _ = self.client.drain().await;

@@ -6,7 +6,6 @@
 //! due (`broker::sink`).
 
 use std::error::Error as _;
-use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
@@ -21,6 +20,9 @@ use crate::broker::sink::{PublishSession, Publisher, Verdict};
 use crate::config::services::{Push, Service};
 use crate::endpoint::Delivery;
 
+/// The answers to a batch may take this fraction of what one may: if the driver gave the batch up, those that did come would not
+/// count.
+const ANSWERS_FRACTION: f32 = 0.9;
 /// What fails with a connection that is of no use any more.
 const DOING: &str = "publishing";
 
@@ -36,8 +38,6 @@ pub(in crate::broker) struct SinkSession {
     link: Link,
     subject: Subject,
     random: u64,
-    /// How long the answers to a batch may take.
-    patience: Duration,
 }
 
 /// What became of a message that the client took, or did not take.
@@ -54,20 +54,13 @@ impl Publisher for Sink {
 
     async fn connect(&self) -> Result<SinkSession, Error> {
         let link = Link::connect(&self.service, self.service.batch).await?;
-        // Shorter than the driver's: the answers that did come count.
-        let patience = self.service.timeout.mul_f32(0.9);
-        Ok(SinkSession {
-            link,
-            subject: Subject::from(self.service.path.as_str()),
-            random: self.random,
-            patience,
-        })
+        Ok(SinkSession { link, subject: Subject::from(self.service.path.as_str()), random: self.random })
     }
 }
 
 impl PublishSession for SinkSession {
     async fn send(&self, batch: &[Delivery]) -> Result<Vec<Verdict>, Error> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.link.patience.mul_f32(ANSWERS_FRACTION);
         let verdicts = async {
             let mut sent = Vec::with_capacity(batch.len());
             for delivery in batch {

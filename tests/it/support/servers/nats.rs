@@ -62,7 +62,7 @@ impl Nats {
 
     #[track_caller]
     fn with(access: Option<Arc<Access>>) -> Nats {
-        let mut nats = Nats::launch("alone", Ports::reserve(), access, "");
+        let nats = Nats::launch("alone", Ports::reserve(), access, "");
         nats.server.wait_until_ready();
         nats
     }
@@ -152,8 +152,8 @@ impl NatsCluster {
             );
             Nats::launch(&format!("node-{number}"), ports, None, &cluster)
         });
-        let mut cluster = NatsCluster { nodes };
-        cluster.nodes.iter_mut().for_each(|node| node.server.wait_until_ready());
+        let cluster = NatsCluster { nodes };
+        cluster.nodes.iter().for_each(|node| node.server.wait_until_ready());
         eventually("all three know the same leader", || {
             let [first, others @ ..] = &cluster.nodes;
             let leader = first.leader_of_cluster();

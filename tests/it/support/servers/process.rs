@@ -17,7 +17,7 @@ use super::super::{eventually, procfs};
 /// What the guard of a server does once its standard input ends: by a line, or with the test. What dies may still write, so that
 /// the folder may take a second attempt.
 const GUARD: &str =
-    r#"read -r line || { kill -KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }; }"#;
+    r#"read -r line || { kill -s KILL -- "-$1"; rm -rf -- "$2" || { sleep 1; rm -rf -- "$2"; }; }"#;
 
 /// A server in a process group of its own. It is killed with the test.
 pub struct Server {
@@ -45,7 +45,7 @@ impl Server {
         command: Command,
         is_ready: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Server {
-        let mut server = Server::launch(folder, command, is_ready);
+        let server = Server::launch(folder, command, is_ready);
         server.wait_until_ready();
         server
     }
@@ -67,13 +67,11 @@ impl Server {
 
     /// Waits until it serves.
     #[track_caller]
-    pub fn wait_until_ready(&mut self) {
-        let Server { is_ready, running, folder, command } = self;
-        let child = &mut running.as_mut().expect("it was started").child;
+    pub fn wait_until_ready(&self) {
+        let running = self.running();
         eventually("a server is ready", || {
-            let ended = child.try_wait().expect("a child");
-            assert!(ended.is_none(), "{command:?}: {ended:?}\n{}", log_of(folder.path()));
-            is_ready()
+            assert!(!running.has_ended(), "{:?} ended:\n{}", self.command, log_of(self.folder()));
+            (self.is_ready)()
         });
     }
 
@@ -120,6 +118,16 @@ impl Server {
         killpg(self.running().pid(), signal).expect("a child that was not waited for");
     }
 
+    /// Leaves it to its guard, as a test does that is killed. Returns whether its data is still there once it has ended.
+    #[track_caller]
+    pub fn abandon(mut self) -> bool {
+        let mut running = self.running.take().expect("it runs");
+        drop(running.guard.stdin.take());
+        eventually("the guard has killed it", || running.has_ended());
+        running.guard.wait().expect("a child");
+        self.folder().exists()
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().expect("it was started and has not been stopped")
     }
@@ -129,8 +137,8 @@ impl Server {
         self.signal(signal);
         // One that is paused gets its signal only then.
         self.resume();
-        let mut running = self.running.take().expect("asked above");
-        eventually("a server ends", || running.child.try_wait().expect("a child").is_some());
+        let running = self.running.take().expect("asked above");
+        eventually("a server ends", || running.has_ended());
     }
 }
 
@@ -151,15 +159,19 @@ impl Running {
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
+
+    /// Whether only its exit status is left. Nobody takes that before the end of this value, so that its number stays its own.
+    fn has_ended(&self) -> bool {
+        procfs::state(self.pid()) == 'Z'
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Before it is waited for: then its number may be another's.
+        // Also when it has ended: what it has started may still be there.
         let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
-        let dismissed = self.guard.stdin.take().map(|mut stdin| stdin.write_all(b"\n"));
-        assert!(dismissed.is_some_and(|written| written.is_ok()), "its guard was there");
+        let _ = self.guard.stdin.take().map(|mut stdin| stdin.write_all(b"\n"));
         let _ = self.guard.wait();
     }
 }
