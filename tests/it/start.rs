@@ -53,7 +53,7 @@ const MISTAKES: [(&[&str], &[&str]); 8] = [
     (&["run", "--form", "tcp://a:1"], &["--form", "--from"]),
     (&["run", "--from", "tcp://127.0.0.1:0?framming=octet"], &["framming", "^^^^^^^^", "framing", "--from"]),
     (&["run", "--to", "tcp://127.0.0.1:0"], &["port 0", "--to"]),
-    (&["run", "--to", "amqp://127.0.0.1:1"], &["amqp", "tcp"]),
+    (&["run", "--to", "kafka://127.0.0.1:1"], &["kafka", "tcp"]),
     (&["run", "--drain-timeout", "5"], &["no unit", "--drain-timeout"]),
     (&["run", "--cores", "0"], &["--cores"]),
 ];
