@@ -10,6 +10,7 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, LastRawMessageErrorKind, RetentionPolicy};
 use async_nats::jetstream::{self, Context};
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream as streams};
 use serde_json::Value;
 
@@ -237,9 +238,11 @@ impl JetStream {
                         let answer = context.send_publish(subject.to_owned(), named(number)).await;
                         sent.push((number, answer.expect("a connection")));
                     }
-                    for (number, answer) in sent {
-                        failed.extend(answer.await.is_err().then_some(number));
-                    }
+                    // All at once: each that a dead server had in hand takes its time to be given up.
+                    let judged = sent
+                        .into_iter()
+                        .map(|(number, answer)| async move { answer.await.is_err().then_some(number) });
+                    failed.extend(join_all(judged).await.into_iter().flatten());
                 }
                 left = failed;
             }
