@@ -72,10 +72,18 @@ impl Transport {
 
 /// Waits until `condition` holds; for what has no event to wait for (a figure in /proc, a line in another's file).
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_true(condition), "never happened: {what}");
+}
+
+/// Whether `condition` holds before a test is taken to hang.
+pub fn comes_true(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + HANG;
     while !condition() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }

@@ -243,12 +243,13 @@ impl Relay {
     #[track_caller]
     pub fn wait(mut self) -> End {
         let mut peak = 0;
-        super::eventually("the relay ends", || {
+        let ended = super::comes_true(|| {
             // A peak stays once it was reached; one that has just ended has no memory to tell of.
             peak = peak_kib(self.pid()).unwrap_or(0).max(peak);
             self.ended = self.child.try_wait().expect("a child");
             self.ended.is_some()
         });
+        assert!(ended, "the relay does not end; its log: {:#?}", self.log.lines.lock().unwrap().0);
         let status = self.ended.expect("it ended");
         if let Some(reader) = self.reader.take() {
             reader.join().expect("the log was read");
