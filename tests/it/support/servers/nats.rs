@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, LastRawMessageErrorKind, RetentionPolicy};
 use async_nats::jetstream::{self, Context};
@@ -289,13 +290,18 @@ impl JetStream {
         })
     }
 
-    /// What a stream holds for a consumer; that must be there.
+    /// What a stream holds for a consumer: everything, where a relay was stopped before there was one.
     pub fn backlog(&self, stream: &str, consumer: &str) -> Backlog {
-        let info = self.run(async |context| {
+        self.run(async |context| {
             let stream = context.get_stream(stream).await.expect("a stream");
-            stream.consumer_info(consumer).await.expect("a consumer")
-        });
-        Backlog { ready: info.num_pending, unacknowledged: info.num_ack_pending as u64 }
+            match stream.consumer_info(consumer).await {
+                Ok(info) => Backlog { ready: info.num_pending, unacknowledged: info.num_ack_pending as u64 },
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+                    Backlog { ready: stream.cached_info().state.messages, unacknowledged: 0 }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        })
     }
 
     /// How many messages are in a stream.

@@ -134,11 +134,13 @@ impl Redis {
         self.connection().lrange(list, 0, -1).expect("a list")
     }
 
-    /// What a stream holds for a group; that must be there.
+    /// What a stream holds for a group: everything, where a relay was stopped before there was one.
     pub fn backlog_of_group(&self, stream: &str, group: &str) -> Backlog {
         let groups: redis::streams::StreamInfoGroupsReply =
             self.connection().xinfo_groups(stream).expect("a stream");
-        let group = groups.groups.into_iter().find(|one| one.name == group).expect("a group of this name");
+        let Some(group) = groups.groups.into_iter().find(|one| one.name == group) else {
+            return Backlog { ready: self.entries(stream).len() as u64, unacknowledged: 0 };
+        };
         // Redis itself does not know how many there are once one was deleted.
         let undelivered = self.entries_from(stream, &format!("({}", group.last_delivered_id));
         // What a relay gave back is pending with nobody, and claimed by whoever looks.
