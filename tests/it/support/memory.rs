@@ -9,7 +9,7 @@ use std::thread;
 use nix::unistd::Pid;
 
 /// What a relay may take beside what is in flight: its rings, its stacks, its connections.
-const OVERHEAD_KIB: u64 = 8 * 1024;
+const OVERHEAD_KIB: u64 = 12 * 1024;
 /// `--max-in-flight` where it is not given.
 const USUAL_IN_FLIGHT_KIB: u64 = 64 * 1024;
 
