@@ -4,6 +4,8 @@
 //! disturbs all; medians over the rounds are compared. Everything is on loopback and bounded in time. Lives here: the order of
 //! things. Never here: what is measured (`cases`), how (`measure`, `stop`), with what (`relays`), or what becomes of it (`results`).
 
+#[path = "../record/mod.rs"]
+mod record;
 #[path = "../references/mod.rs"]
 mod references;
 
@@ -17,12 +19,12 @@ mod stop;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use cases::{CASES, STOPS};
+use record::Choice;
 use relays::Relay;
 use results::{Results, Sample};
 
@@ -35,15 +37,8 @@ struct Arguments {
     /// How long each measurement takes, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Only cases whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
-    /// Folder for the results: compare.json, compare.md and the plots.
-    #[arg(long, default_value = "benches/results")]
-    into: PathBuf,
-    /// `cargo bench` adds this.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    choice: Choice,
     #[command(subcommand)]
     reference: Option<Reference>,
 }
@@ -72,21 +67,21 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut results = Results::new(arguments.rounds, arguments.seconds);
     let duration = Duration::from_secs_f64(arguments.seconds);
     for round in 1..=arguments.rounds {
-        for case in CASES.iter().filter(|case| case.name.contains(&arguments.only)) {
+        for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in case.relays {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
                 take(&mut results, case.name, *relay, measure::run(case, *relay, duration));
             }
         }
-        for case in STOPS.iter().filter(|case| case.name.contains(&arguments.only)) {
+        for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in case.relays {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
                 take(&mut results, case.name, *relay, stop::run(case, *relay));
             }
         }
     }
-    results.write(&arguments.into)?;
-    plots::draw(&results, &arguments.into)?;
+    results.write(&arguments.choice.into)?;
+    plots::draw(&results, &arguments.choice.into)?;
     eprintln!("{}", results.targets_as_text());
     Ok(())
 }

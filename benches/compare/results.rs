@@ -7,7 +7,6 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
 use serde::Serialize;
 use slackwater::load::Latency;
@@ -15,6 +14,7 @@ use slackwater::load::Latency;
 use crate::cases::{
     BULK, BULK_1K, CROWD, IDLE, PACED, SINGLE, STOP_FLOOD, STOP_IDLE, STOP_PACED, UDP, UDP_FLOOD,
 };
+use crate::record;
 use crate::relays::{
     BYTE_PIPE, GATHER, HAPROXY, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP, Relay, SLACKWATER,
     SLACKWATER_UDP, SLEEP, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
@@ -189,16 +189,9 @@ const TARGETS: &[Target] = &[
 
 impl Results {
     pub fn new(rounds: usize, seconds: f64) -> Results {
-        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model =
-            cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("");
-        let said = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output();
-            output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
         Results {
-            machine: format!("{}, {} processors, {model}", said("uname", &["-sr"]), said("nproc", &[])),
-            commit: said("git", &["describe", "--always", "--dirty"]),
+            machine: record::machine(),
+            commit: record::commit(),
             rounds,
             seconds,
             cases: BTreeMap::new(),
@@ -215,9 +208,8 @@ impl Results {
     }
 
     fn median_of(&self, samples: &[Sample], figure: Figure) -> Option<f64> {
-        let mut values: Vec<f64> = samples.iter().filter_map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().filter(|_| values.len() == samples.len())
+        // One that some rounds lack is none.
+        record::median(samples.iter().map(figure).collect::<Option<_>>()?)
     }
 
     fn between(&self, case: &str, figure: Figure, relay: Relay, other: Relay) -> Option<f64> {

@@ -6,16 +6,16 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::{self};
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use nix::sys::resource::{UsageWho, getrusage};
 use redis::streams::{StreamReadOptions, StreamReadReply};
 use redis::{AsyncCommands, Direction};
+use slackwater::limits::BATCH_DEFAULT as BATCH;
 
-use crate::BATCH;
 use crate::queue::Queue;
 use crate::results::Sample;
 

@@ -9,26 +9,25 @@
 #[expect(dead_code, reason = "the tests' servers, with what else the tests need")]
 mod support;
 
+#[path = "../record/mod.rs"]
+mod record;
+
 mod bare;
 mod queue;
 mod results;
 mod sink;
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use queue::{Queue, Servers};
+use record::Choice;
 use results::{Contender, Results, Sample};
 use sink::Sink;
 use support::procfs::cpu_time;
 use support::relay::Order;
-
-/// Messages of a batch: what the relay asks for by default.
-const BATCH: usize = 512;
 
 /// Measures the relay from each queue beside a bare client.
 #[derive(Parser)]
@@ -39,15 +38,8 @@ struct Arguments {
     /// Messages that each reads.
     #[arg(long, default_value_t = 100_000)]
     messages: usize,
-    /// Only queues whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
-    /// Folder for the results: queues.json and queues.md.
-    #[arg(long, default_value = "benches/results")]
-    into: PathBuf,
-    /// `cargo bench` adds this.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    choice: Choice,
     #[command(subcommand)]
     bare: Option<Bare>,
 }
@@ -62,12 +54,12 @@ enum Bare {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     if let Some(Bare::Bare { queue, url, messages }) = arguments.bare {
-        println!("{}", serde_json::to_string(&bare::run(queue, &url, messages)?)?);
+        serde_json::to_writer(std::io::stdout(), &bare::run(queue, &url, messages)?)?;
         return Ok(());
     }
     let mut results = Results::new(arguments.rounds, arguments.messages);
     let servers = Servers::start();
-    let queues = || Queue::ALL.into_iter().filter(|queue| queue.name().contains(&arguments.only));
+    let queues = || Queue::ALL.into_iter().filter(|queue| queue.name().contains(&arguments.choice.only));
     queues().for_each(|queue| servers.prepare(queue, arguments.messages));
     for round in 1..=arguments.rounds {
         for queue in queues() {
@@ -83,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    results.write(&arguments.into)?;
+    results.write(&arguments.choice.into)?;
     eprintln!("{}", results.as_markdown());
     Ok(())
 }
@@ -112,13 +104,4 @@ fn relay(url: &str, messages: usize) -> Result<Sample, Box<dyn Error>> {
     let end = relay.terminate();
     end.assert_all_delivered(messages as u64);
     Ok(Sample::of(messages, span, used))
-}
-
-impl Sample {
-    fn of(messages: usize, span: Duration, cpu: Duration) -> Sample {
-        Sample {
-            messages_per_second: messages as f64 / span.as_secs_f64(),
-            cpu_nanos_per_message: cpu.as_nanos() as f64 / messages as f64,
-        }
-    }
 }

@@ -14,7 +14,7 @@ use crate::support::servers::rabbitmq::RabbitMq;
 use crate::support::servers::redis::Redis;
 
 /// Bytes of a message.
-const SIZE: usize = 256;
+pub const SIZE: usize = 256;
 /// The same with the end of a line.
 pub const SIZE_AS_LINE: usize = SIZE + 1;
 /// All of them there, none handed out: what an observer sees when everything is acknowledged.

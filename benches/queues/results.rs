@@ -7,11 +7,13 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use slackwater::limits::BATCH_DEFAULT;
 
-use crate::queue::Queue;
+use crate::queue::{Queue, SIZE};
+use crate::record;
 
 /// What the relay is to reach of the bare client's rate.
 const TARGET: f64 = 0.8;
@@ -45,6 +47,16 @@ pub struct Sample {
     pub cpu_nanos_per_message: f64,
 }
 
+impl Sample {
+    /// What so many messages took.
+    pub fn of(messages: usize, span: Duration, cpu: Duration) -> Sample {
+        Sample {
+            messages_per_second: messages as f64 / span.as_secs_f64(),
+            cpu_nanos_per_message: cpu.as_nanos() as f64 / messages as f64,
+        }
+    }
+}
+
 /// All samples.
 #[derive(Serialize)]
 pub struct Results {
@@ -57,12 +69,7 @@ pub struct Results {
 
 impl Results {
     pub fn new(rounds: usize, messages: usize) -> Results {
-        let machine = format!(
-            "Linux {}, {} processors",
-            said(Command::new("uname").arg("-r")),
-            std::thread::available_parallelism().map_or(0, usize::from)
-        );
-        let commit = said(Command::new("git").args(["rev-parse", "--short", "HEAD"]));
+        let (machine, commit) = (record::machine(), record::commit());
         Results { machine, commit, rounds, messages, samples: BTreeMap::new() }
     }
 
@@ -72,18 +79,18 @@ impl Results {
 
     fn median(&self, queue: Queue, contender: Contender, figure: fn(&Sample) -> f64) -> Option<f64> {
         let samples = self.samples.get(queue.name())?.get(&contender)?;
-        let mut figures: Vec<f64> = samples.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures.get(figures.len() / 2).copied()
+        record::median(samples.iter().map(figure).collect())
     }
 
     /// The medians, by queue.
     pub fn as_markdown(&self) -> String {
         let mut text = format!(
             "# Queues to TCP, beside a bare client\n\n\
-             Written by `scripts/queues` at {}: {}; medians of {} interleaved rounds of {} messages of 256 B in batches of 512. The \
-             bare client is one of the same crate that only reads and acknowledges; slackwater, with `--cores 1`, has them confirmed \
-             by a TCP sink before it acknowledges. Server, reader and sink share the processors; CPU is the reader's process alone.\n\n\
+             Written by `scripts/queues` at {}: {}; medians of {} interleaved rounds of {} messages of {SIZE} B in batches of \
+             {BATCH_DEFAULT}. The bare client is one of the same crate that only reads and acknowledges; slackwater, with `--cores 1`, has \
+             them confirmed by a TCP sink before it acknowledges. A rate is from the first message to the last that was acknowledged \
+             by the bare client, or that was read at the sink: slackwater's does not have the answer to its last acknowledgement in \
+             it. Server, reader and sink share the processors; CPU is the reader's process alone.\n\n\
              | queue | bare client, messages/s | slackwater, messages/s | ratio | at least | | CPU a message, bare | slackwater |\n\
              |---|---:|---:|---:|---:|---|---:|---:|\n",
             self.commit, self.machine, self.rounds, self.messages
@@ -116,10 +123,4 @@ impl Results {
         fs::write(into.join("queues.md"), self.as_markdown())?;
         fs::write(into.join("queues.json"), format!("{}\n", serde_json::to_string_pretty(self)?))
     }
-}
-
-/// What a program says, if it can be had.
-fn said(command: &mut Command) -> String {
-    let output = command.output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&output).trim().to_owned()
 }
