@@ -242,6 +242,7 @@ mod plain {
         misframed: 8,
         refused: 9,
         kernel_drops: 10,
+        redelivered: 11,
     };
 
     #[test]
@@ -263,7 +264,10 @@ mod plain {
     fn books_balance_without_what_was_no_message() {
         assert!(BOOKS.balances());
         assert!((BOOKS + BOOKS).balances());
-        assert!(Totals { torn: 99, misframed: 99, refused: 99, kernel_drops: 99, ..BOOKS }.balances());
+        assert!(
+            Totals { torn: 99, misframed: 99, refused: 99, kernel_drops: 99, redelivered: 99, ..BOOKS }
+                .balances()
+        );
         assert!(!Totals { received: 29, ..BOOKS }.balances());
         assert!(!Totals { in_flight: 12, ..BOOKS }.balances());
     }
@@ -274,7 +278,8 @@ mod plain {
         let fields = [twice.received, twice.delivered, twice.failed, twice.spilled, twice.returned];
         assert_eq!(fields, [56, 2, 4, 6, 8]);
         assert_eq!([twice.abandoned, twice.in_flight, twice.torn], [10, 26, 14]);
-        assert_eq!([twice.misframed, twice.refused, twice.kernel_drops], [16, 18, 20]);
+        let beside = [twice.misframed, twice.refused, twice.kernel_drops, twice.redelivered];
+        assert_eq!(beside, [16, 18, 20, 22]);
     }
 
     #[test]

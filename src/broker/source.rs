@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::error::Error;
 use crate::backoff::Backoff;
-use crate::endpoint::{Feed, Tag};
+use crate::endpoint::{Feed, Offer, Tag};
 use crate::ledger::Outcome;
 use crate::limits::{
     CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN, RETURN_TIMEOUT,
@@ -69,6 +69,8 @@ pub(super) struct Fetched<H> {
     pub(super) payload: Bytes,
     /// A name of it that stays the same when it is handed out again.
     pub(super) id: String,
+    /// Whether the queue says that it was. One that keeps no count never does.
+    pub(super) redelivered: bool,
     pub(super) handle: H,
 }
 
@@ -104,9 +106,10 @@ struct Hand<H> {
 
 impl<H: Clone> Hand<H> {
     fn offer(&mut self, feed: &Feed, fetched: Vec<Fetched<H>>) {
-        for Fetched { payload, id, handle } in fetched {
-            self.open.insert(self.next, handle);
-            feed.offer(payload, self.next, id);
+        for Fetched { payload, id, redelivered, handle } in fetched {
+            let tag = self.next;
+            self.open.insert(tag, handle);
+            feed.offer(Offer { payload, tag, id, redelivered });
             self.next += 1;
         }
     }

@@ -26,10 +26,24 @@ pub struct Inlet(Rc<Shared>);
 /// The service's end of an inlet. While one exists, more may come.
 pub struct Feed(Rc<Shared>);
 
+/// One message as a service hands it in.
+pub struct Offer {
+    /// The message, without any framing.
+    pub payload: Bytes,
+    /// Its verdict comes under this, later.
+    pub tag: Tag,
+    /// A name that stays the same when the message comes again.
+    pub id: String,
+    /// Whether whoever it came from says that it was handed out before.
+    pub redelivered: bool,
+}
+
 /// One message that was handed in.
 pub struct Pulled {
     /// The message, without any framing.
     pub payload: Bytes,
+    /// Whether it was handed out before.
+    pub redelivered: bool,
     /// Whom to tell what became of it.
     pub origin: Rc<dyn Origin>,
 }
@@ -141,12 +155,12 @@ impl Inlet {
 }
 
 impl Feed {
-    /// Hands a message in. Its verdict comes under `tag`, later; `id` stays the same when the message comes again.
-    pub fn offer(&self, payload: Bytes, tag: Tag, id: String) {
-        let shared = &self.0;
+    /// Hands a message in.
+    pub fn offer(&self, offer: Offer) {
+        let (Offer { payload, tag, id, redelivered }, shared) = (offer, &self.0);
         shared.outstanding.set(shared.outstanding.get() + 1);
         let origin = Rc::new(Sender { inlet: Rc::clone(shared), tag, id });
-        shared.offered.borrow_mut().push_back(Pulled { payload, origin });
+        shared.offered.borrow_mut().push_back(Pulled { payload, redelivered, origin });
         shared.bell.ring();
     }
 

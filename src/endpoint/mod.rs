@@ -14,7 +14,7 @@ mod inlet;
 mod outlet;
 
 pub use bell::Bell;
-pub use inlet::{Feed, Inlet, Pulled, Tag};
+pub use inlet::{Feed, Inlet, Offer, Pulled, Tag};
 pub use outlet::{Deliveries, Delivery, Letter, Outlet};
 
 #[cfg(test)]

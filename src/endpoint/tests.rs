@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Bell, Deliveries, Inlet, Outlet};
+use super::{Bell, Deliveries, Inlet, Offer, Outlet, Tag};
 use crate::ledger::{Ledger, Outcome, Totals, Way};
 use crate::message::{Framing, Run};
 
@@ -29,6 +29,10 @@ fn waits<T>(future: impl Future<Output = T>) -> bool {
     matches!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
 }
 
+fn offer(payload: &'static [u8], tag: Tag, id: &str) -> Offer {
+    Offer { payload: Bytes::from_static(payload), tag, id: id.to_owned(), redelivered: false }
+}
+
 #[test]
 fn what_is_handed_in_is_told_its_outcome_and_owed_an_answer() {
     let (bell, ledger) = (Bell::default(), Ledger::new(1, 1));
@@ -36,7 +40,7 @@ fn what_is_handed_in_is_told_its_outcome_and_owed_an_answer() {
     assert!(waits(feed.opened()) && waits(feed.verdicts()));
     inlet.open(true);
     now(feed.opened());
-    feed.offer(Bytes::from_static(b"one"), 7, "an-id".to_owned());
+    feed.offer(offer(b"one", 7, "an-id"));
     now(bell.rung());
     let pulled = inlet.take().unwrap();
     assert_eq!((&pulled.payload[..], pulled.origin.id()), (&b"one"[..], "an-id"));
@@ -55,7 +59,7 @@ fn an_inlet_is_sealed_when_its_service_has_said_so_and_nothing_waits() {
     inlet.seal();
     assert!(!feed.is_open() && !inlet.is_sealed());
     now(feed.sealing());
-    feed.offer(Bytes::from_static(b"late"), 1, String::new());
+    feed.offer(offer(b"late", 1, ""));
     feed.finish();
     assert!(!inlet.is_sealed(), "what came meanwhile is looked at");
     drop(inlet.take());
@@ -68,7 +72,7 @@ fn an_inlet_is_sealed_when_its_service_has_said_so_and_nothing_waits() {
 #[test]
 fn a_service_that_is_gone_owes_nothing_and_brings_nothing() {
     let (inlet, feed) = Inlet::new(Bell::default());
-    feed.offer(Bytes::from_static(b"one"), 1, String::new());
+    feed.offer(offer(b"one", 1, ""));
     drop(inlet.take());
     drop(feed);
     assert!(inlet.is_settled() && inlet.is_sealed() && inlet.is_closed());

@@ -52,6 +52,7 @@ struct Account {
     misframed: Cell<u64>,
     refused: Cell<u64>,
     kernel_drops: Cell<u64>,
+    redelivered: Cell<u64>,
 }
 
 impl Account {
@@ -88,6 +89,7 @@ impl Account {
             misframed: self.misframed.get(),
             refused: self.refused.get(),
             kernel_drops: self.kernel_drops.get(),
+            redelivered: self.redelivered.get(),
         }
     }
 }
@@ -225,6 +227,11 @@ impl Ledger {
     /// Counts datagrams that the kernel threw away before they were received.
     pub fn note_kernel_drops(&self, source: usize, count: u64) {
         self.note(source, |account| &account.kernel_drops, count);
+    }
+
+    /// Counts a message, beside its admission, that its queue had handed out before.
+    pub fn redeliver(&self, source: usize) {
+        self.note(source, |account| &account.redelivered, 1);
     }
 
     fn note(&self, source: usize, column: fn(&Account) -> &Cell<u64>, count: u64) {

@@ -43,6 +43,8 @@ pub struct Totals {
     pub refused: u64,
     /// Datagrams that the kernel threw away for want of room, as it counts them (`SO_RXQ_OVFL`, socket(7)).
     pub kernel_drops: u64,
+    /// Of what was received, what its queue says that it had handed out before, to us or to somebody else.
+    pub redelivered: u64,
 }
 
 impl Totals {
@@ -70,6 +72,7 @@ impl Add for Totals {
             misframed: self.misframed + other.misframed,
             refused: self.refused + other.refused,
             kernel_drops: self.kernel_drops + other.kernel_drops,
+            redelivered: self.redelivered + other.redelivered,
         }
     }
 }
@@ -96,7 +99,7 @@ impl Snapshot {
 }
 
 /// One reactor's figures: written by that reactor once a turn, read by anyone. What the coordinator decides by is in one cache
-/// line; what never was a message is in the next.
+/// line; what stands beside them is in the next.
 #[derive(Debug, Default)]
 pub struct Published {
     line: Line,
@@ -125,6 +128,7 @@ struct Beside {
     misframed: AtomicU64,
     refused: AtomicU64,
     kernel_drops: AtomicU64,
+    redelivered: AtomicU64,
 }
 
 impl Published {
@@ -141,6 +145,7 @@ impl Published {
         self.beside.misframed.store(totals.misframed, Ordering::Relaxed);
         self.beside.refused.store(totals.refused, Ordering::Relaxed);
         self.beside.kernel_drops.store(totals.kernel_drops, Ordering::Relaxed);
+        self.beside.redelivered.store(totals.redelivered, Ordering::Relaxed);
         self.line.received.store(totals.received, Ordering::Relaxed);
         self.line.delivered.store(totals.delivered, Ordering::Relaxed);
         self.line.failed.store(totals.failed, Ordering::Relaxed);
@@ -166,6 +171,7 @@ impl Published {
             misframed: self.beside.misframed.load(Ordering::Relaxed),
             refused: self.beside.refused.load(Ordering::Relaxed),
             kernel_drops: self.beside.kernel_drops.load(Ordering::Relaxed),
+            redelivered: self.beside.redelivered.load(Ordering::Relaxed),
         };
         Snapshot { totals, sealed: word & SEALED != 0 }
     }

@@ -129,7 +129,7 @@ impl Relay {
         let snapshots = self.threads.iter().map(|thread| thread.control.published.read().totals);
         let totals = snapshots.fold(Totals::default(), |sum, one| sum + one);
         let Totals { received, delivered, failed, returned, abandoned, in_flight, torn, .. } = totals;
-        let Totals { misframed, refused, kernel_drops, .. } = totals;
+        let Totals { misframed, refused, kernel_drops, redelivered, .. } = totals;
         info!(
             received,
             delivered,
@@ -141,6 +141,7 @@ impl Relay {
             misframed,
             refused,
             kernel_drops,
+            redelivered,
             "books"
         );
     }

@@ -85,7 +85,7 @@ impl Report {
     /// One line.
     pub(super) fn log(&self) {
         let Totals { received, delivered, failed, returned, abandoned, in_flight, torn, .. } = self.totals;
-        let Totals { misframed, refused, kernel_drops, .. } = self.totals;
+        let Totals { misframed, refused, kernel_drops, redelivered, .. } = self.totals;
         let (cause, drain) = (self.cause.as_str(), self.drain_micros);
         if abandoned + in_flight == 0 {
             info!(
@@ -115,6 +115,9 @@ impl Report {
         }
         if misframed + refused + kernel_drops > 0 {
             warn!(misframed, refused, kernel_drops, "what came and was no message of ours");
+        }
+        if redelivered > 0 {
+            info!(redelivered, "of what was received, their queues had handed out before");
         }
         for (sink, columns) in self.sinks.iter().filter(|(_, columns)| columns.unsettled > 0) {
             let (unsettled, oldest_micros) = (columns.unsettled, columns.oldest_micros);

@@ -55,19 +55,28 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             let Fed { source, route, .. } = &self.fed[fed];
             let (source, route) = (*source, Rc::clone(route));
             if self.stage != Stage::Running {
-                while let Some(pulled) = self.fed[fed].inlet.take() {
+                while let Some(pulled) = self.next_pulled(fed) {
                     self.settle_unsent(source, &route, pulled, Outcome::Returned);
                 }
                 continue;
             }
             while !self.is_full(&route) {
-                let Some(pulled) = self.fed[fed].inlet.take() else { break };
+                let Some(pulled) = self.next_pulled(fed) else { break };
                 self.take_in_one(source, &route, pulled, now);
             }
             let Fed { inlet, .. } = &self.fed[fed];
             let has_enough = route.lanes().iter().any(|&lane| self.has_enough(lane, true, now));
             inlet.open(inlet.is_empty() && !has_enough && !self.is_full(&route));
         }
+    }
+
+    fn next_pulled(&self, fed: usize) -> Option<Pulled> {
+        let Fed { source, inlet, .. } = &self.fed[fed];
+        let pulled = inlet.take()?;
+        if pulled.redelivered {
+            self.ledger.redeliver(*source);
+        }
+        Some(pulled)
     }
 
     fn take_in_one(&mut self, source: usize, route: &Route, pulled: Pulled, now: Instant) {

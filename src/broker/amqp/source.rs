@@ -199,7 +199,8 @@ impl SourceSession {
         let handle = delivery.delivery_tag;
         self.open.borrow_mut().insert(handle);
         let own = delivery.properties.message_id().as_ref().map(ShortString::as_str);
-        Fetched { id: self.names.of(own, handle), payload: Bytes::from(delivery.data), handle }
+        let (id, payload) = (self.names.of(own, handle), Bytes::from(delivery.data));
+        Fetched { payload, id, redelivered: delivery.redelivered, handle }
     }
 
     async fn say(&self, word: Word) -> Result<(), lapin::Error> {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
-use crate::endpoint::{Feed, Tag};
+use crate::endpoint::{Feed, Offer, Tag};
 use crate::ledger::Outcome;
 
 /// What a client is told about all messages of its request together, from best to worst.
@@ -94,7 +94,7 @@ impl Pending {
         let waiting = Waiting { messages: count, open: count, answer: Answer::Taken, client };
         self.requests.borrow_mut().insert(first, waiting);
         for (tag, (payload, id)) in (first..).zip(messages) {
-            self.feed.offer(payload, tag, id);
+            self.feed.offer(Offer { payload, tag, id, redelivered: false });
             self.next.set(tag + 1);
         }
         told

@@ -9,7 +9,7 @@
 use std::future::poll_fn;
 use std::mem::{forget, take};
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use async_nats::jetstream::{Context, Message};
 use async_nats::{StatusCode, Subject, Subscriber};
@@ -17,14 +17,12 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::broker::source::Fetched;
 
 /// How many messages of a request will not come, in the server's last word on it.
 const PENDING: &str = "Nats-Pending-Messages";
-/// Messages that are handed out again are logged so often at most.
-const REDELIVERED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// An inbox, and what is on its way into it.
 pub(super) struct Inflow {
@@ -42,24 +40,11 @@ pub(super) struct Inflow {
     rested: Option<Instant>,
     heard: Instant,
     failure: Option<String>,
-    redelivered: Redelivered,
-}
-
-/// Messages that were handed out before, to us or to somebody else.
-struct Redelivered {
-    stream: String,
-    unsaid: u64,
-    said: Option<Clock>,
 }
 
 impl Inflow {
-    /// Nothing is due yet; `waiting` arrived earlier. `stream` is for logs.
-    pub(super) fn new(
-        subscriber: Subscriber,
-        context: Context,
-        stream: String,
-        waiting: Vec<Fetched<Subject>>,
-    ) -> Inflow {
+    /// Nothing is due yet; `waiting` arrived earlier.
+    pub(super) fn new(subscriber: Subscriber, context: Context, waiting: Vec<Fetched<Subject>>) -> Inflow {
         Inflow {
             subscriber: Some(subscriber),
             context,
@@ -70,7 +55,6 @@ impl Inflow {
             rested: None,
             heard: Instant::now(),
             failure: None,
-            redelivered: Redelivered { stream, unsaid: 0, said: None },
         }
     }
 
@@ -156,7 +140,7 @@ impl Inflow {
             return self.note(status, &message);
         }
         let message = Message { message, context: self.context.clone() };
-        let Some(fetched) = self.fetched(&message) else {
+        let Some(fetched) = Inflow::fetched(&message) else {
             self.failure = Some(format!("a message on {} that no consumer sent", message.subject));
             return;
         };
@@ -165,16 +149,15 @@ impl Inflow {
     }
 
     /// `None` if it is not from a consumer.
-    fn fetched(&mut self, message: &Message) -> Option<Fetched<Subject>> {
+    fn fetched(message: &Message) -> Option<Fetched<Subject>> {
         let info = message.info().ok()?;
-        if info.delivered > 1 {
-            self.redelivered.count();
-        }
         // Numbers start again in a stream that is made anew, and are the same in another cluster's: the time tells them apart.
+        let redelivered = info.delivered > 1;
         let (stream, number, time) =
             (info.stream, info.stream_sequence, info.published.unix_timestamp_nanos());
         let id = format!("nats:{stream}:{number}@{time}");
-        Some(Fetched { payload: message.payload.clone(), id, handle: message.reply.clone()? })
+        let (payload, handle) = (message.payload.clone(), message.reply.clone()?);
+        Some(Fetched { payload, id, redelivered, handle })
     }
 
     /// The server's last word on a request.
@@ -205,29 +188,6 @@ impl Drop for Inflow {
     fn drop(&mut self) {
         if Handle::try_current().is_err() {
             forget(self.subscriber.take());
-        }
-    }
-}
-
-impl Redelivered {
-    fn count(&mut self) {
-        self.unsaid += 1;
-        if self.said.is_none_or(|at| at.elapsed() >= REDELIVERED_LOG_EVERY) {
-            self.say();
-        }
-    }
-
-    fn say(&mut self) {
-        let (stream, messages) = (&self.stream, take(&mut self.unsaid));
-        info!(stream, messages, "handed out again");
-        self.said = Some(Clock::now());
-    }
-}
-
-impl Drop for Redelivered {
-    fn drop(&mut self) {
-        if self.unsaid > 0 {
-            self.say();
         }
     }
 }

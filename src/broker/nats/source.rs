@@ -146,7 +146,7 @@ impl Puller for Source {
         let inbox = Subject::from(link.client.new_inbox());
         let subscriber = link.client.subscribe(inbox.clone()).await.doing("opening an inbox")?;
         let arrived = self.remains.inherit(keep_every(&consumer));
-        let inflow = Inflow::new(subscriber, link.context.clone(), service.to_string(), arrived);
+        let inflow = Inflow::new(subscriber, link.context.clone(), arrived);
         let session = SourceSession {
             link,
             consumer,

@@ -145,7 +145,7 @@ impl Queue {
         self.fetched.set(number + 1);
         self.outstanding.borrow_mut().insert(number, payload.clone());
         let id = format!("redis-list:{}:{:016x}-{number}", self.list, self.random);
-        Fetched { payload, id, handle: number }
+        Fetched { payload, id, redelivered: false, handle: number }
     }
 }
 

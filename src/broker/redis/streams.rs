@@ -140,7 +140,7 @@ impl PullSession for SourceSession {
                 break (found, self.link.ended(reading).await?);
             }
         };
-        fetched.extend(self.handed_out(of_stream(only(read))?).await?);
+        fetched.extend(self.handed_out(of_stream(only(read))?, false).await?);
         Ok(fetched)
     }
 
@@ -208,7 +208,7 @@ impl SourceSession {
             self.own_after.replace(page.last().map(|last| last.id.to_string()));
             // Not only what is outstanding: some of this was acknowledged while the page was on its way.
             page.retain(|entry| !self.known.contains(&entry.id));
-            let fetched = self.handed_out(page).await?;
+            let fetched = self.handed_out(page, true).await?;
             if !fetched.is_empty() {
                 return Ok(fetched);
             }
@@ -227,7 +227,7 @@ impl SourceSession {
         found.retain(|entry| !meanwhile.contains(&entry.id));
         // Where there was something there may be more.
         self.next_look.set(if found.is_empty() { now + LOOK_EVERY } else { now });
-        self.handed_out(found).await
+        self.handed_out(found, true).await
     }
 
     async fn abandoned(&self) -> Result<Vec<Entry>, Error> {
@@ -241,14 +241,15 @@ impl SourceSession {
     }
 
     /// Notes what is handed in, but for what is here already. What is empty is acknowledged at once.
-    async fn handed_out(&self, all: Vec<Entry>) -> Result<Vec<Fetched<Id>>, Error> {
+    async fn handed_out(&self, all: Vec<Entry>, redelivered: bool) -> Result<Vec<Fetched<Id>>, Error> {
         let Stream { group, outstanding, .. } = &*self.stream;
         let (mut fetched, mut void) = (Vec::with_capacity(all.len()), Vec::new());
         for Entry { id, message } in all {
             match message {
                 None => void.push(id),
                 Some(payload) if outstanding.borrow_mut().insert(Rc::clone(&id)) => {
-                    fetched.push(Fetched { payload, id: format!("redis:{}:{id}", group.stream), handle: id });
+                    let name = format!("redis:{}:{id}", group.stream);
+                    fetched.push(Fetched { payload, id: name, redelivered, handle: id });
                 }
                 Some(_) => {}
             }

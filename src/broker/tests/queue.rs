@@ -98,10 +98,14 @@ impl State {
         while fetched.len() < most as usize {
             let Some(message) = self.ready.borrow_mut().pop_front() else { break };
             let delivery = self.deliveries.replace(self.deliveries.get() + 1);
-            *self.handed_out.borrow_mut().entry(message).or_default() += 1;
+            let mut handed_out = self.handed_out.borrow_mut();
+            let times = handed_out.entry(message).or_default();
+            *times += 1;
+            let redelivered = *times > 1;
             self.pending.borrow_mut().insert(delivery, Pending { message, session, arrived: false });
             let handle = Handle { delivery, session };
-            fetched.push(Fetched { payload: payload_of(message), id: delivery.to_string(), handle });
+            let (payload, id) = (payload_of(message), delivery.to_string());
+            fetched.push(Fetched { payload, id, redelivered, handle });
         }
         fetched
     }

@@ -180,7 +180,7 @@ impl Relay {
         let Some(inlet) = self.inlet.take() else { return };
         assert!(!self.was_sealed || inlet.is_empty(), "what is sealed brings nothing more");
         while self.stage != Stage::Running || self.ledger.totals().in_flight < ROOM {
-            let Some(Pulled { payload, origin }) = inlet.take() else { break };
+            let Some(Pulled { payload, origin, .. }) = inlet.take() else { break };
             let origin = Rc::new(Witness { origin, truth: Rc::clone(&self.truth) });
             self.take_in_one(&payload, origin, now);
         }
