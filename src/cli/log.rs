@@ -18,6 +18,8 @@ use tracing_subscriber::EnvFilter;
 const VARIABLE: &str = "SLACKWATER_LOG";
 const LEVELS: &str = "off, error, warn, info, debug, trace";
 const BY_MODULE: &str = "info,slackwater::socket=debug";
+/// Where the client of NATS shows the password that it sends; it says nothing there but at the level trace.
+const INDISCREET: &str = "async_nats::connection=off";
 /// Bytes that a pipe takes without blocking once it polls writable (`PIPE_BUF`, pipe(7)).
 const PIECE: usize = 4096;
 /// How long the first line waits for a reader that has fallen behind, in milliseconds; the next ones do not.
@@ -83,6 +85,7 @@ pub(super) enum LogError {
 /// Sends this process's logs to stderr from here on. A second call changes nothing.
 pub(super) fn init(args: &LogArgs) -> Result<(), LogError> {
     let filter = filter(args.log_level, env::var(VARIABLE).ok().as_deref())?;
+    let filter = filter.add_directive(INDISCREET.parse().expect("a module and a level"));
     // Some other subscriber is in place already only when the library is embedded: its choice holds.
     let _ = match args.log_format {
         LogFormat::Human => set_global_default(human(filter)),

@@ -147,10 +147,10 @@ fn encrypted(options: ConnectOptions, service: &Service) -> Result<ConnectOption
 /// A credentials file, or a user and a password, or a token, or nobody.
 fn authenticated(login: &Login) -> Result<ConnectOptions, Error> {
     if let Some(path) = &login.credentials {
-        let text = fs::read_to_string(path).map_err(|error| {
-            Error::new("reading the credentials", format_args!("{}: {error}", path.display()))
-        })?;
-        return ConnectOptions::with_credentials(&text).doing("reading the credentials");
+        let in_file =
+            |error| Error::new("reading the credentials", format_args!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(in_file)?;
+        return ConnectOptions::with_credentials(&text).map_err(in_file);
     }
     if login.user.is_none() && login.secret.is_none() {
         return Ok(ConnectOptions::new());

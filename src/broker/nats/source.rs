@@ -135,7 +135,11 @@ impl Puller for Source {
     async fn connect(&self) -> Result<SourceSession, Error> {
         let service = &self.plan.service;
         let link = Link::connect(service, service.batch).await?;
-        let consumer = self.consumer(&link.context).await?;
+        let consumer = tokio::select! {
+            consumer = self.consumer(&link.context) => consumer?,
+            // What the server forbids it does not answer.
+            error = link.broken("the consumer") => return Err(error),
+        };
         let config = &consumer.cached_info().config;
         let request = pull::BatchConfig {
             batch: usize::try_from(config.max_batch)

@@ -5,10 +5,14 @@
 
 /// Several servers, several relays.
 mod cluster;
+/// What a relay does that is told no more than from where and to where.
+mod defaults;
 /// Messages that their sink refuses for good.
 mod letters;
 /// From each to each.
 mod pairs;
+/// What a user is let in for, and what not.
+mod permissions;
 /// Names and passwords, and TLS.
 mod secured;
 /// SIGTERM and SIGKILL at any moment, life after life.

@@ -1,15 +1,18 @@
-//! Names, passwords and TLS: with the right ones everything arrives, with the wrong ones nothing, and none is ever shown.
+//! Names, passwords, credentials and TLS: with the right ones everything arrives, with the wrong ones nothing, and none is ever shown.
 //!
 //! Lives here: who gets in. Never here: what is relayed in the open.
 
+use std::fs;
 use std::path::Path;
 
 use async_nats::jetstream::stream::RetentionPolicy;
 
-use super::{Collector, relay};
+use super::{Collector, EMPTY, GROUP, relay};
 use crate::support::eventually;
-use crate::support::relay::{Order, Relay};
+use crate::support::relay::{End, Order, Relay};
+use crate::support::servers::Backlog;
 use crate::support::servers::access::Access;
+use crate::support::servers::credentials::Credentials;
 use crate::support::servers::messages::{assert_each_once, numbered};
 use crate::support::servers::nats::Nats;
 use crate::support::servers::nginx::Nginx;
@@ -18,10 +21,14 @@ use crate::support::servers::redis::Redis;
 
 const MESSAGES: u64 = 1_000;
 
-fn credentials(access: &Access, user: bool) -> String {
+pub(super) fn login(access: &Access, user: bool) -> String {
     let user = if user { format!("&user={}", Access::USER) } else { String::new() };
     let file = |path: &Path| path.display().to_string();
     format!("ca_file={}&password_file={}{user}", file(&access.authority()), file(&access.password_file()))
+}
+
+fn credentials(file: &Path) -> String {
+    format!("credentials_file={}", file.display())
 }
 
 fn finish(relay: Relay, collector: &Collector) {
@@ -29,14 +36,20 @@ fn finish(relay: Relay, collector: &Collector) {
     eventually("nothing is in flight", || relay.book("in_flight") == 0);
     let end = relay.terminate();
     end.assert_all_delivered(MESSAGES);
-    assert!(!end.log.iter().any(|line| line.contains(Access::PASSWORD)), "{:#?}", end.log);
+    assert_unseen(&end.log, Access::PASSWORD);
     assert_each_once(&collector.take(), 0..MESSAGES);
+}
+
+#[track_caller]
+fn assert_unseen(text: &[String], secret: &str) {
+    let seen: Vec<&String> = text.iter().filter(|line| line.contains(secret)).collect();
+    assert!(seen.is_empty(), "{seen:#?}");
 }
 
 #[test]
 fn redis_both_ways() {
     let (redis, collector) = (Redis::secured(), Collector::start());
-    let with = credentials(redis.access(), false);
+    let with = login(redis.access(), false);
     redis.add("in", &numbered(0..MESSAGES));
     let first = relay(
         &format!("{}?{with}", redis.url("rediss", "in")),
@@ -49,20 +62,33 @@ fn redis_both_ways() {
     first.terminate().assert_all_delivered(MESSAGES);
 }
 
-#[test]
-fn jetstream_both_ways() {
-    let (nats, collector) = (Nats::secured(), Collector::start());
-    let with = credentials(nats.access(), true);
-    let jetstream = nats.jetstream();
+fn through_jetstream(nats: &Nats, scheme: &str, with: &str) -> End {
+    let (jetstream, collector) = (nats.jetstream(), Collector::start());
     ["in", "between"]
         .into_iter()
         .for_each(|name| jetstream.create(name, &[name], 1, RetentionPolicy::Limits));
     jetstream.publish("in", &numbered(0..MESSAGES));
-    let url = |name: &str| format!("{}?{with}", nats.url("nats+tls", name));
+    let url = |name: &str| format!("{}?{with}", nats.url(scheme, name));
     let first = relay(&url("in"), &url("between")).start();
     let second = relay(&url("between"), &format!("tcp://{}?framing=line", collector.address)).start();
     finish(second, &collector);
-    first.terminate().assert_all_delivered(MESSAGES);
+    let end = first.terminate();
+    end.assert_all_delivered(MESSAGES);
+    end
+}
+
+#[test]
+fn jetstream_both_ways() {
+    let nats = Nats::secured();
+    let end = through_jetstream(&nats, "nats+tls", &login(nats.access(), true));
+    assert_unseen(&end.log, Access::PASSWORD);
+}
+
+#[test]
+fn jetstream_with_credentials_both_ways() {
+    let nats = Nats::with_credentials();
+    let end = through_jetstream(&nats, "nats", &credentials(&nats.credentials().file()));
+    assert_unseen(&end.log, nats.credentials().seed());
 }
 
 #[test]
@@ -98,7 +124,7 @@ fn https_both_ways() {
     let second = relay(&from, &tcp).start();
     let port = second.expect_log("\"relaying\"");
     let port = port.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let to = format!("https://localhost:{port}/in?batch=20&{}", credentials(&access, true));
+    let to = format!("https://localhost:{port}/in?batch=20&{}", login(&access, true));
     let redis = Redis::start();
     redis.push("in", &numbered(0..MESSAGES));
     let first = relay(&redis.url("redis-list", "in"), &to).start();
@@ -122,15 +148,132 @@ fn nginx_with_tls_is_trusted_by_its_authority_alone() {
     trusting.terminate().assert_all_delivered(10);
 }
 
+/// Starts a relay that does not get in, and says so with this word.
+#[track_caller]
+fn kept_out(order: Order, word: &str) -> Relay {
+    let relay = order.args(&["--drain-timeout", "500ms"]).start();
+    let line = relay.expect_log("no connection");
+    assert!(line.contains(word), "{line}");
+    relay
+}
+
+/// Ends a relay that could do nothing: nothing is lost, and the secret is not shown.
+#[track_caller]
+fn end_without(secret: &str, relay: Relay) {
+    let end = relay.terminate();
+    let books = (end.code(), end.book("delivered"), end.book("abandoned"));
+    assert_eq!(books, (0, 0, 0), "{} {:#?}", end.books, end.log);
+    assert_unseen(&end.log, secret);
+}
+
 #[test]
 fn a_wrong_password_is_told_and_not_shown() {
     let redis = Redis::secured();
-    let order = relay(&format!("{}?password_env=WRONG", redis.url("redis", "in")), "stdout");
-    let mut order: Order = order;
+    let mut order = relay(&format!("{}?password_env=WRONG", redis.url("redis", "in")), "stdout");
     order.command.env("WRONG", "geheim-geheim");
-    let relay = order.start();
+    end_without("geheim", kept_out(order, "authentication failed"));
+}
+
+/// Nobody's, and somebody's whom another operator vouches for.
+#[test]
+fn credentials_of_nobody_and_of_somebody_else_let_no_one_in() {
+    let (nats, other) = (Nats::with_credentials(), Credentials::new());
+    nats.jetstream().create("in", &["in"], 1, RetentionPolicy::Limits);
+    let url = nats.url("nats", "in");
+    for url in [&url, &format!("{url}?{}", credentials(&other.file()))] {
+        end_without(other.seed(), kept_out(relay(url, "stdout"), "authorization violation"));
+    }
+}
+
+/// What stands in a file that is of no use, if there is one: no credentials, the seed alone, a seed that lacks its last letter.
+fn useless(credentials: &Credentials) -> [Option<String>; 4] {
+    let (text, seed) = (credentials.text(), credentials.seed());
+    let broken = text.replace(seed, &seed[..seed.len() - 1]);
+    [None, Some("no credentials\n".to_owned()), Some(format!("{seed}\n")), Some(broken)]
+}
+
+#[test]
+fn a_credentials_file_of_no_use_is_named_and_not_shown_and_every_queue_keeps_what_it_has() {
+    let (redis, nats, folder) = (Redis::start(), Nats::with_credentials(), tempfile::tempdir().unwrap());
+    let all = Backlog { ready: MESSAGES, unacknowledged: 0 };
+    ["in", "out"]
+        .into_iter()
+        .for_each(|name| nats.jetstream().create(name, &[name], 1, RetentionPolicy::Limits));
+    nats.jetstream().publish("in", &numbered(0..MESSAGES));
+    redis.push("in", &numbered(0..MESSAGES));
+    for (number, text) in useless(nats.credentials()).into_iter().enumerate() {
+        let name = format!("useless-{number}.creds");
+        let file = folder.path().join(&name);
+        text.into_iter().for_each(|text| fs::write(&file, text).unwrap());
+        let url = |name: &str| format!("{}?{}", nats.url("nats", name), credentials(&file));
+        let source = kept_out(relay(&url("in"), "stdout"), &name);
+        let sink = kept_out(relay(&redis.url("redis-list", "in"), &url("out")), &name);
+        eventually("some are in flight", || sink.book("in_flight") > 0);
+        let seed = nats.credentials().seed();
+        [source, sink].into_iter().for_each(|relay| end_without(&seed[..seed.len() - 1], relay));
+        assert_eq!(nats.jetstream().backlog("in", GROUP), all);
+        assert_eq!((redis.backlog_of_list("in"), nats.jetstream().length("out")), (all, 0));
+    }
+}
+
+#[test]
+fn a_credentials_file_is_read_again_until_it_is_of_use() {
+    let (nats, collector, folder) =
+        (Nats::with_credentials(), Collector::start(), tempfile::tempdir().unwrap());
+    nats.jetstream().create("in", &["in"], 1, RetentionPolicy::Limits);
+    nats.jetstream().publish("in", &numbered(0..MESSAGES));
+    let file = folder.path().join("late.creds");
+    let from = format!("{}?{}", nats.url("nats", "in"), credentials(&file));
+    let relay = relay(&from, &format!("tcp://{}?framing=line", collector.address)).start();
     relay.expect_log("no connection");
-    let end = relay.terminate();
-    assert_eq!(end.code(), 0);
-    assert!(!end.log.iter().any(|line| line.contains("geheim")), "{:#?}", end.log);
+    fs::write(&file, nats.credentials().text()).unwrap();
+    finish(relay, &collector);
+    assert_eq!(nats.jetstream().backlog("in", GROUP), EMPTY);
+}
+
+#[test]
+fn a_check_names_the_credentials_file_and_shows_nothing_of_it() {
+    let someone = Credentials::new();
+    let url = format!("nats://127.0.0.1/in?{}", credentials(&someone.file()));
+    let mut order = Order::bare("slackwater").args(&["check", "--from", &url, "--to", &url]);
+    let output = order.command.output().expect("the built program starts");
+    let shown = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("a text"));
+    assert!(output.status.success(), "{shown:?}");
+    assert_eq!(shown[0].matches(&someone.file().display().to_string()).count(), 2, "{shown:?}");
+    assert_unseen(&shown, someone.seed());
+}
+
+/// All that a relay logs when it logs whatever there is, until it has come so far. A file takes every line of it.
+fn talk(from: &str, until: &str) -> [String; 1] {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let text = || fs::read_to_string(log.path()).unwrap();
+    let mut order = relay(from, "stdout");
+    order.command.env("SLACKWATER_LOG", "trace,async_nats::connection=trace");
+    let relay = order.spawn_logging_to(log.reopen().unwrap().into());
+    eventually("it has come so far", || text().contains(until));
+    assert_eq!(relay.terminate().code(), 0);
+    [text()]
+}
+
+/// Also of what the clients of others tell about themselves.
+#[test]
+fn the_most_talkative_log_shows_no_secret() {
+    let (redis, nats, vouched) = (Redis::secured(), Nats::secured(), Nats::with_credentials());
+    let queues = RabbitMq::shared().new_vhost("talkative");
+    queues.declare("in");
+    for nats in [&nats, &vouched] {
+        nats.jetstream().create("in", &["in"], 1, RetentionPolicy::Limits);
+    }
+    let with = |url: String, login: String| format!("{url}?{login}");
+    let (user, password) = (login(nats.access(), true), login(redis.access(), false));
+    let logs = [
+        talk(&with(redis.url("rediss", "in"), password), "\"connected\""),
+        talk(&with(nats.url("nats+tls", "in"), user.clone()), "\"connected\""),
+        // It knows no such user, and was told the password all the same.
+        talk(&with(queues.url("amqp", "in"), user), "no connection"),
+    ];
+    logs.iter().for_each(|log| assert_unseen(log, Access::PASSWORD));
+    let credentials = credentials(&vouched.credentials().file());
+    let log = talk(&with(vouched.url("nats", "in"), credentials), "\"connected\"");
+    assert_unseen(&log, vouched.credentials().seed());
 }

@@ -4,6 +4,7 @@
 //! Never here: what is expected of a relay.
 
 pub mod access;
+pub mod credentials;
 pub mod messages;
 pub mod nats;
 pub mod nginx;

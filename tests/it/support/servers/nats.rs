@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::message::PublishMessage;
@@ -19,17 +20,30 @@ use super::super::peer::program;
 use super::super::port::Reserved;
 use super::super::{HANG, eventually};
 use super::access::Access;
+use super::credentials::Credentials;
 use super::process::{Server, folder};
 use super::{Backlog, block_on, http_get};
 
 /// Requests that are on their way at once.
 const AT_ONCE: usize = 200;
+/// Who our own client is where there are passwords: one who may do everything.
+const CLIENT: &str = "client";
 
 /// A server of NATS.
 pub struct Nats {
     pub server: Server,
     ports: Ports,
-    access: Option<Arc<Access>>,
+    door: Arc<Door>,
+}
+
+/// Whom a server lets in.
+enum Door {
+    /// Everyone.
+    Open,
+    /// Who has the password, by way of TLS. The relay may not publish on these subjects.
+    Password { access: Access, denied: Vec<String> },
+    /// Whom an account vouches for.
+    Credentials(Credentials),
 }
 
 /// Three servers of NATS that hold the same.
@@ -40,7 +54,7 @@ pub struct NatsCluster {
 /// A client of one server, or of whichever of a cluster answers.
 pub struct JetStream {
     servers: Vec<String>,
-    access: Option<Arc<Access>>,
+    door: Arc<Door>,
 }
 
 struct Ports {
@@ -53,35 +67,38 @@ impl Nats {
     /// One that lets everyone in.
     #[track_caller]
     pub fn start() -> Nats {
-        Nats::with(None)
+        Nats::with(Door::Open)
     }
 
     /// One with a user and a password, that speaks TLS.
     #[track_caller]
     pub fn secured() -> Nats {
-        Nats::with(Some(Arc::new(Access::new())))
+        Nats::denying(&[])
+    }
+
+    /// The same, where that user may not publish on some subjects.
+    #[track_caller]
+    pub fn denying(subjects: &[&str]) -> Nats {
+        let denied = subjects.iter().map(|&subject| subject.to_owned()).collect();
+        Nats::with(Door::Password { access: Access::new(), denied })
+    }
+
+    /// One that asks for credentials.
+    #[track_caller]
+    pub fn with_credentials() -> Nats {
+        Nats::with(Door::Credentials(Credentials::new()))
     }
 
     #[track_caller]
-    fn with(access: Option<Arc<Access>>) -> Nats {
-        let nats = Nats::launch("alone", Ports::reserve(), access, "");
+    fn with(door: Door) -> Nats {
+        let nats = Nats::launch("alone", Ports::reserve(), door, "");
         nats.server.wait_until_ready();
         nats
     }
 
     #[track_caller]
-    fn launch(name: &str, ports: Ports, access: Option<Arc<Access>>, cluster: &str) -> Nats {
+    fn launch(name: &str, ports: Ports, door: Door, cluster: &str) -> Nats {
         let folder = folder();
-        let secured = access.as_ref().map(|access| {
-            format!(
-                "authorization {{ user: {:?}, password: {:?} }}\n\
-                 tls {{ cert_file: {:?}, key_file: {:?}, timeout: 10 }}\n",
-                Access::USER,
-                Access::PASSWORD,
-                access.certificate(),
-                access.key(),
-            )
-        });
         let text = format!(
             "server_name: {name}\n\
              listen: {:?}\n\
@@ -91,7 +108,7 @@ impl Nats {
             ports.clients.address().to_string(),
             ports.monitor.address().to_string(),
             folder.path(),
-            secured.unwrap_or_default(),
+            door.configuration(),
         );
         let configuration = folder.path().join("nats.conf");
         fs::write(&configuration, text).expect("a file in a temporary folder");
@@ -100,7 +117,7 @@ impl Nats {
         let monitor = ports.monitor.address();
         // It is healthy once it has read its streams, and in a cluster once it knows what the others know.
         let server = Server::launch(folder, command, move || http_get(monitor, "/healthz").is_some());
-        Nats { server, ports, access }
+        Nats { server, ports, door: Arc::new(door) }
     }
 
     /// Where it listens for clients.
@@ -118,13 +135,26 @@ impl Nats {
     }
 
     /// Who is let in, and whom to trust.
+    #[track_caller]
     pub fn access(&self) -> &Access {
-        self.access.as_ref().expect("one with a password")
+        match &*self.door {
+            Door::Password { access, .. } => access,
+            Door::Open | Door::Credentials(_) => panic!("not one with a password"),
+        }
+    }
+
+    /// Who is let in, where an account says so.
+    #[track_caller]
+    pub fn credentials(&self) -> &Credentials {
+        match &*self.door {
+            Door::Credentials(credentials) => credentials,
+            Door::Open | Door::Password { .. } => panic!("not one with credentials"),
+        }
     }
 
     /// A client.
     pub fn jetstream(&self) -> JetStream {
-        JetStream { servers: vec![self.address().to_string()], access: self.access.clone() }
+        JetStream { servers: vec![self.address().to_string()], door: Arc::clone(&self.door) }
     }
 
     fn monitored(&self, path: &str) -> Option<Value> {
@@ -152,7 +182,7 @@ impl NatsCluster {
                 "cluster {{ name: tests, listen: {:?}, routes: [{routes}] }}\n",
                 ports.routes.address().to_string()
             );
-            Nats::launch(&format!("node-{number}"), ports, None, &cluster)
+            Nats::launch(&format!("node-{number}"), ports, Door::Open, &cluster)
         });
         let cluster = NatsCluster { nodes };
         cluster.nodes.iter().for_each(|node| node.server.wait_until_ready());
@@ -174,7 +204,7 @@ impl NatsCluster {
     pub fn jetstream(&self) -> JetStream {
         JetStream {
             servers: self.nodes.iter().map(|node| node.address().to_string()).collect(),
-            access: None,
+            door: Arc::new(Door::Open),
         }
     }
 
@@ -192,16 +222,44 @@ impl NatsCluster {
     }
 }
 
+impl Door {
+    /// What a server is told of it.
+    fn configuration(&self) -> String {
+        match self {
+            Door::Open => String::new(),
+            Door::Password { access, denied } => format!(
+                "authorization {{ users: [\n\
+                 {{ user: {:?}, password: {password:?}, permissions: {{ publish: {{ deny: {denied:?} }} }} }}\n\
+                 {{ user: {CLIENT:?}, password: {password:?} }} ] }}\n\
+                 tls {{ cert_file: {:?}, key_file: {:?}, timeout: 10 }}\n",
+                Access::USER,
+                access.certificate(),
+                access.key(),
+                password = Access::PASSWORD,
+            ),
+            Door::Credentials(credentials) => credentials.configuration().to_owned(),
+        }
+    }
+
+    /// How our own client gets in.
+    fn passed(&self, options: ConnectOptions) -> ConnectOptions {
+        match self {
+            Door::Open => options,
+            Door::Password { access, .. } => options
+                .user_and_password(CLIENT.to_owned(), Access::PASSWORD.to_owned())
+                .tls_client_config(access.client())
+                .require_tls(true),
+            Door::Credentials(credentials) => {
+                options.credentials(credentials.text()).expect("credentials of ours")
+            }
+        }
+    }
+}
+
 impl JetStream {
     /// Carries out what a client does.
     pub fn run<T>(&self, work: impl AsyncFnOnce(&Context) -> T) -> T {
-        let mut options = async_nats::ConnectOptions::new().connection_timeout(HANG);
-        if let Some(access) = &self.access {
-            options = options
-                .user_and_password(Access::USER.to_owned(), Access::PASSWORD.to_owned())
-                .tls_client_config(access.client())
-                .require_tls(true);
-        }
+        let options = self.door.passed(ConnectOptions::new().connection_timeout(HANG));
         block_on(async {
             let client = options.connect(&self.servers).await.expect("a server that answers");
             work(&jetstream::new(client)).await
