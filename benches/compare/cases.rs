@@ -66,7 +66,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: CROWD,
-        relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX],
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
         connections: 1000,
         size: 256,
         style: Style::Bulk,
@@ -80,7 +80,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: SINGLE,
-        relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX],
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
         connections: 64,
         size: 256,
         style: Style::Single,

@@ -15,8 +15,9 @@ use crate::process::{Running, wait_until};
 use crate::relays::{BYTE_PIPE, Relay};
 use crate::results::Sample;
 
-/// What goes through before the measurement begins: buffers have grown, windows are open.
-const WARM_UP: Duration = Duration::from_millis(700);
+/// What goes through before the measurement begins: buffers have grown, windows are open. Until those of 64 senders that write one
+/// message at a time are full, which takes the better part of two seconds, none of them waits and the relay hardly runs.
+const WARM_UP: Duration = Duration::from_secs(2);
 /// What starting, and looking, takes beside.
 const MARGIN: Duration = Duration::from_millis(1500);
 /// How long system calls are counted.
@@ -92,11 +93,15 @@ impl Counter<'_> {
 /// What the relay took for what arrived meanwhile.
 fn window(running: &Running, counter: &Counter<'_>, duration: Duration) -> Sample {
     counter.sink.take_latency();
-    let (begun, cpu, before) = (Instant::now(), running.cpu_nanos(), counter.messages());
+    let (begun, cpu, user) = (Instant::now(), running.cpu_nanos(), running.user_nanos());
+    let before = counter.messages();
     thread::sleep(duration);
-    let (took, cpu, messages) = (begun.elapsed(), running.cpu_nanos() - cpu, counter.messages() - before);
+    let (took, cpu, user) = (begun.elapsed(), running.cpu_nanos() - cpu, running.user_nanos() - user);
+    let messages = counter.messages() - before;
+    let each = |nanos: u64| Some(nanos as f64 / messages.max(1) as f64);
     Sample {
-        cpu_nanos_per_message: Some(cpu as f64 / messages.max(1) as f64),
+        cpu_nanos_per_message: each(cpu),
+        user_nanos_per_message: each(user),
         latency: counter.sink.take_latency(),
         messages_per_second: Some(messages as f64 / took.as_secs_f64()),
         ..Sample::default()

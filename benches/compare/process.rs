@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use tempfile::TempDir;
 
 /// How long anything may take that should be there at once.
@@ -59,6 +59,13 @@ impl Running {
     /// Processor time of the process, its threads and its children so far, in nanoseconds (`/proc/PID/task/TID/schedstat`).
     pub fn cpu_nanos(&self) -> u64 {
         self.family().iter().flat_map(|pid| tasks(*pid)).filter_map(|task| run_time(&task)).sum()
+    }
+
+    /// The part of that which they spent in their own code, as far as the kernel tells (`utime` in `/proc/PID/stat`, by ticks).
+    pub fn user_nanos(&self) -> u64 {
+        let tick = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        let ticks: u64 = self.family().iter().filter_map(|pid| user_ticks(*pid)).sum();
+        ticks * (1_000_000_000 / tick as u64)
     }
 
     /// The most memory that each of them had resident, in KiB, together.
@@ -148,6 +155,12 @@ fn tasks(pid: i32) -> Vec<String> {
 /// The first figure of proc_pid_schedstat: time on a processor, in nanoseconds.
 fn run_time(task: &str) -> Option<u64> {
     fs::read_to_string(format!("{task}/schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Field 14 of proc_pid_stat(5); a name may have spaces in it, and ends with the last parenthesis.
+fn user_ticks(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split_whitespace().nth(11)?.parse().ok()
 }
 
 fn status(pid: i32, key: &str) -> Option<u64> {
