@@ -1,11 +1,15 @@
 //! How long a drain takes, in process: from the request to the moment at which every reactor is sealed and has nothing in flight.
 //!
-//! Beside criterion's estimate stands the distribution of all drains, from an HDR histogram.
+//! Beside criterion's estimate stands the distribution of all drains, from an HDR histogram. `RESULTS=benches/results` writes these,
+//! with what was aimed at, into that folder's `drain.md`.
 
 #[path = "in_process/mod.rs"]
 mod in_process;
+#[path = "record/provenance.rs"]
+mod provenance;
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -34,6 +38,15 @@ impl State {
             State::Idle => "idle".to_owned(),
             State::InFlight(messages) => format!("{messages} in flight"),
             State::Stalled(messages) => format!("{messages} to a sink that was stalled"),
+        }
+    }
+
+    /// What a drain from it may take at most, in microseconds, where something was aimed at.
+    fn target_micros(self) -> Option<u32> {
+        match self {
+            State::Idle => Some(60),
+            State::InFlight(1_000) => Some(1_000),
+            State::InFlight(_) | State::Stalled(_) => None,
         }
     }
 
@@ -96,6 +109,7 @@ fn drains(criterion: &mut Criterion) {
         State::InFlight(100_000),
         State::Stalled(20_000),
     ];
+    let mut table = String::new();
     for reactors in [1, 2] {
         for state in states {
             if state.messages() % reactors as u64 != 0 {
@@ -114,22 +128,35 @@ fn drains(criterion: &mut Criterion) {
                     all
                 });
             });
-            tell(&histogram);
+            table += &row(state, reactors, &histogram);
         }
     }
     group.finish();
+    if let Some(folder) = std::env::var_os("RESULTS") {
+        write(&PathBuf::from(folder).join("drain.md"), &table).expect("the folder is there");
+    }
 }
 
-fn tell(histogram: &Histogram<u64>) {
-    let micros = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    eprintln!(
-        "    all {} drains, in µs: p50 {:.1}, p90 {:.1}, p99 {:.1}, at most {:.1}",
-        histogram.len(),
-        micros(0.5),
-        micros(0.9),
-        micros(0.99),
-        histogram.max() as f64 / 1e3
+/// A row of the table; the same is told at once.
+fn row(state: State, reactors: usize, histogram: &Histogram<u64>) -> String {
+    let micros = |nanos: u64| format!("{:.1}", nanos as f64 / 1e3);
+    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| micros(histogram.value_at_quantile(quantile)));
+    let (most, drains) = (micros(histogram.max()), histogram.len());
+    eprintln!("    all {drains} drains, in µs: p50 {p50}, p90 {p90}, p99 {p99}, at most {most}");
+    let target = state.target_micros().map_or(String::new(), |micros| micros.to_string());
+    let name = state.name();
+    format!("| {name} | {reactors} | {drains} | {p50} | {p90} | {p99} | {most} | {target} |\n")
+}
+
+fn write(path: &PathBuf, table: &str) -> io::Result<()> {
+    let (commit, machine) = (provenance::commit(), provenance::machine());
+    let text = format!(
+        "# Drains in process\n\nWritten by `RESULTS=benches/results cargo bench --bench drain` at {commit}: {machine}. From the request \
+         to the moment at which every reactor is sealed and has nothing in flight, in microseconds; the target is for the median.\n\n\
+         | in flight | reactors | drains | p50 | p90 | p99 | most | target |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|\n{table}"
     );
+    std::fs::write(path, text)
 }
 
 criterion_group!(benches, drains);

@@ -2,6 +2,8 @@
 //!
 //! Lives here: two tables. Never here: how anything is measured.
 
+use std::time::Duration;
+
 use slackwater::load::Style;
 use slackwater::message::Framing;
 
@@ -18,7 +20,15 @@ pub struct Case {
     /// Bytes of each message.
     pub size: usize,
     pub style: Style,
+    /// What goes through before the measurement begins.
+    pub warm_up: Duration,
 }
+
+/// Buffers have grown, windows are open. Not much longer: a thousand senders in full flow on one host fill the kernel's memory for TCP
+/// (`tcp_mem`, tcp(7)) within seconds, whatever relays them, and then it drops and repeats.
+const WARM: Duration = Duration::from_millis(700);
+/// Until the windows of 64 senders that write one message at a time are full, none of them waits, and the relay hardly runs.
+const WINDOWS_FULL: Duration = Duration::from_secs(2);
 
 impl Case {
     /// How the sink's messages are told apart.
@@ -56,6 +66,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 256,
         style: Style::Bulk,
+        warm_up: WARM,
     },
     Case {
         name: BULK_1K,
@@ -63,6 +74,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 1024,
         style: Style::Bulk,
+        warm_up: WARM,
     },
     Case {
         name: CROWD,
@@ -70,6 +82,7 @@ pub const CASES: &[Case] = &[
         connections: 1000,
         size: 256,
         style: Style::Bulk,
+        warm_up: WARM,
     },
     Case {
         name: PACED,
@@ -77,6 +90,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 256,
         style: Style::Paced { per_second: 50_000 },
+        warm_up: WARM,
     },
     Case {
         name: SINGLE,
@@ -84,6 +98,7 @@ pub const CASES: &[Case] = &[
         connections: 64,
         size: 256,
         style: Style::Single,
+        warm_up: WINDOWS_FULL,
     },
     Case {
         name: UDP,
@@ -91,6 +106,7 @@ pub const CASES: &[Case] = &[
         connections: 4,
         size: 256,
         style: Style::Paced { per_second: 20_000 },
+        warm_up: WARM,
     },
     Case {
         name: UDP_FLOOD,
@@ -98,6 +114,7 @@ pub const CASES: &[Case] = &[
         connections: 4,
         size: 256,
         style: Style::Bulk,
+        warm_up: WARM,
     },
     // Its messages are what shows that the relay still works.
     Case {
@@ -106,6 +123,7 @@ pub const CASES: &[Case] = &[
         connections: 9000,
         size: 256,
         style: Style::Paced { per_second: 9000 },
+        warm_up: WARM,
     },
 ];
 

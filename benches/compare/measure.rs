@@ -15,9 +15,6 @@ use crate::process::{Running, wait_until};
 use crate::relays::{BYTE_PIPE, Relay};
 use crate::results::Sample;
 
-/// What goes through before the measurement begins: buffers have grown, windows are open. Until those of 64 senders that write one
-/// message at a time are full, which takes the better part of two seconds, none of them waits and the relay hardly runs.
-const WARM_UP: Duration = Duration::from_secs(2);
 /// What starting, and looking, takes beside.
 const MARGIN: Duration = Duration::from_millis(1500);
 /// How long system calls are counted.
@@ -39,14 +36,14 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         style: case.style,
         framing,
         // Not by a stop: what a thousand connections have in the kernel takes longer than that is patient.
-        duration: Some(WARM_UP + duration + CALLS_FOR + MARGIN),
+        duration: Some(case.warm_up + duration + CALLS_FOR + MARGIN),
         ..SendPlan::new(to)
     };
     let sending = load::start(plan)?;
     wait_until("messages arrive", || sink.tally().messages > 0)
         .map_err(|error| format!("{error}: {}", running.log()))?;
     wait_until("every connection is open", || is_udp || running.descriptors() > case.connections as usize)?;
-    thread::sleep(WARM_UP);
+    thread::sleep(case.warm_up);
 
     let counter = Counter { sink: &sink, case, relay };
     let mut sample = window(&running, &counter, duration);
