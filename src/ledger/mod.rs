@@ -230,7 +230,7 @@ impl Ledger {
     }
 
     /// Counts a message, beside its admission, that its queue had handed out before.
-    pub fn redeliver(&self, source: usize) {
+    pub fn note_redelivery(&self, source: usize) {
         self.note(source, |account| &account.redelivered, 1);
     }
 

@@ -74,7 +74,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let Fed { source, inlet, .. } = &self.fed[fed];
         let pulled = inlet.take()?;
         if pulled.redelivered {
-            self.ledger.redeliver(*source);
+            self.ledger.note_redelivery(*source);
         }
         Some(pulled)
     }

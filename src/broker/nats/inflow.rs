@@ -151,8 +151,8 @@ impl Inflow {
     /// `None` if it is not from a consumer.
     fn fetched(message: &Message) -> Option<Fetched<Subject>> {
         let info = message.info().ok()?;
-        // Numbers start again in a stream that is made anew, and are the same in another cluster's: the time tells them apart.
         let redelivered = info.delivered > 1;
+        // Numbers start again in a stream that is made anew, and are the same in another cluster's: the time tells them apart.
         let (stream, number, time) =
             (info.stream, info.stream_sequence, info.published.unix_timestamp_nanos());
         let id = format!("nats:{stream}:{number}@{time}");

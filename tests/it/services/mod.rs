@@ -13,6 +13,8 @@ mod letters;
 mod pairs;
 /// What a user is let in for, and what not.
 mod permissions;
+/// What one of them promises alone.
+mod promises;
 /// Names and passwords, and TLS.
 mod secured;
 /// SIGTERM and SIGKILL at any moment, life after life.
@@ -211,6 +213,11 @@ fn http_address(relay: &Relay) -> SocketAddr {
 
 /// Posts a body, and returns the status; 0 where no answer came.
 fn post(to: SocketAddr, body: &[u8]) -> u16 {
+    answer(to, body).split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+/// Posts a body, and returns the whole answer; nothing where none came.
+fn answer(to: SocketAddr, body: &[u8]) -> String {
     let answer = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(crate::support::HANG))?;
@@ -221,8 +228,7 @@ fn post(to: SocketAddr, body: &[u8]) -> u16 {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    let status = answer().ok().and_then(|answer| answer.split(' ').nth(1)?.parse().ok());
-    status.unwrap_or(0)
+    answer().unwrap_or_default()
 }
 
 /// A TCP server that keeps every line.

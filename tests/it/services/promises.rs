@@ -1,0 +1,110 @@
+//! What is promised of one service alone.
+//!
+//! Lives here: what its other end sees of it. Never here: what is the same for all (`pairs`, `storm`, `troubles`).
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::stream::RetentionPolicy;
+use nix::sys::signal::Signal;
+
+use super::{Collector, EMPTY, GROUP, answer, http_address, post, relay};
+use crate::support::eventually;
+use crate::support::servers::messages::{assert_each_once, numbered};
+use crate::support::servers::nats::Nats;
+use crate::support::servers::nginx::Nginx;
+use crate::support::servers::redis::Redis;
+
+const MESSAGES: u64 = 100;
+
+#[test]
+fn an_http_source_takes_what_its_sink_has_and_refuses_what_is_too_long() {
+    let collector = Collector::start();
+    let tcp = format!("tcp://{}?framing=line", collector.address);
+    let relay = relay("http://127.0.0.1:0/in?max_message=1KiB", &tcp).start();
+    let at = http_address(&relay);
+    assert_eq!((post(at, &[b'x'; 1024]), post(at, &[b'x'; 1025])), (202, 413));
+    assert_eq!(collector.count(), 1, "what is answered with 202 has arrived");
+    relay.terminate().assert_all_delivered(1);
+}
+
+/// It has them still, and is told when to come again.
+#[test]
+fn a_client_whose_messages_are_stuck_in_a_drain_is_told_to_come_again() {
+    let nginx = Nginx::start();
+    nginx.answer(503);
+    let relay = relay("http://127.0.0.1:0/in", &nginx.url("http", "/out"));
+    let relay = relay.args(&["--drain-timeout", "500ms"]).start();
+    let at = http_address(&relay);
+    let client = thread::spawn(move || answer(at, b"one"));
+    eventually("it is in flight", || relay.book("in_flight") == 1);
+    relay.signal(Signal::SIGTERM);
+    let answer = client.join().expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{answer}");
+    let end = relay.wait();
+    assert_eq!((end.code(), end.book("returned"), end.book("delivered")), (0, 1, 0), "{:#?}", end.log);
+}
+
+/// Takes one request, and returns its head.
+fn take_one(listener: &TcpListener) -> Vec<String> {
+    let (mut stream, _) = listener.accept().expect("a relay connects");
+    let lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok);
+    let head = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("it reads");
+    head
+}
+
+#[test]
+fn an_http_sink_sends_the_headers_that_it_is_given_and_the_name_of_the_message() {
+    let (redis, listener) = (Redis::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let to: SocketAddr = listener.local_addr().unwrap();
+    redis.add("in", &numbered(0..1));
+    let relay = relay(&redis.url("redis", "in"), &format!("http://{to}/?headers=X-Site:%20one")).start();
+    let head = take_one(&listener);
+    eventually("nothing is in flight", || relay.book("in_flight") == 0);
+    relay.terminate().assert_all_delivered(1);
+    assert!(head.contains(&"x-site: one".to_owned()), "{head:#?}");
+    assert!(
+        head.iter().any(|line| line.starts_with("idempotency-key: ") && line.contains("redis:in:")),
+        "{head:#?}"
+    );
+}
+
+/// Redis cuts whole nodes off, of a hundred entries each (`stream-node-max-entries`).
+#[test]
+fn a_redis_sink_keeps_a_stream_about_as_long_as_it_is_told() {
+    const NODE: usize = 100;
+    let redis = Redis::start();
+    redis.push("in", &numbered(0..20 * NODE as u64));
+    let to = redis.url("redis", &format!("out?max_len={NODE}"));
+    let relay = relay(&redis.url("redis-list", "in"), &to).start();
+    eventually("all have gone", || relay.book("delivered") == 20 * NODE as u64);
+    relay.terminate().assert_all_delivered(20 * NODE as u64);
+    let left = redis.entries("out").len();
+    assert!((NODE..=2 * NODE).contains(&left), "{left}");
+}
+
+/// A consumer that waits half a second for a word, and a sink that takes longer: the server hands nothing out again.
+#[test]
+fn a_jetstream_is_told_that_what_waits_for_a_slow_sink_is_in_progress() {
+    const ACK_WAIT: Duration = Duration::from_millis(500);
+    let (nats, nginx) = (Nats::start(), Nginx::start());
+    nats.jetstream().create("in", &["in"], 1, RetentionPolicy::Limits);
+    nats.jetstream().make_consumer("in", ACK_WAIT);
+    nats.jetstream().publish("in", &numbered(0..MESSAGES));
+    nginx.answer(503);
+    let relay = relay(&nats.url("nats", "in"), &nginx.url("http", "/out?batch=100")).start();
+    eventually("all are in flight", || relay.book("in_flight") == MESSAGES);
+    let since = Instant::now();
+    eventually("the server could have lost patience", || since.elapsed() > 4 * ACK_WAIT);
+    nginx.answer(200);
+    eventually("all have gone", || relay.book("in_flight") == 0);
+    let end = relay.terminate();
+    end.assert_all_delivered(MESSAGES);
+    assert_eq!(end.book("redelivered"), 0);
+    assert_each_once(&super::lines_of(&nginx), 0..MESSAGES);
+    assert_eq!(nats.jetstream().backlog("in", GROUP), EMPTY);
+}
