@@ -3,7 +3,7 @@
 //! Lives here: what its other end sees of it. Never here: what is the same for all (`pairs`, `storm`, `troubles`).
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,9 +48,73 @@ fn a_client_whose_messages_are_stuck_in_a_drain_is_told_to_come_again() {
     assert_eq!((end.code(), end.book("returned"), end.book("delivered")), (0, 1, 0), "{:#?}", end.log);
 }
 
+/// What is in flight is bounded; those who come then still have theirs.
+#[test]
+fn a_client_that_comes_when_the_relay_is_full_is_told_to_come_again() {
+    const LENGTH: usize = 60 * 1024;
+    const FIT: u64 = (1 << 20) / LENGTH as u64;
+    let nginx = Nginx::start();
+    nginx.answer(503);
+    let relay = relay("http://127.0.0.1:0/in", &nginx.url("http", "/out"));
+    let relay = relay.args(&["--max-in-flight", "1MiB", "--drain-timeout", "500ms"]).start();
+    let at = http_address(&relay);
+    let clients: Vec<_> = (0..=FIT).map(|_| thread::spawn(move || answer(at, &[b'x'; LENGTH]))).collect();
+    eventually("it is full", || relay.book("in_flight") >= FIT);
+    let late = answer(at, b"late");
+    assert!(late.starts_with("HTTP/1.1 503 ") && late.contains("retry-after: 1\r\n"), "{late}");
+    let end = relay.terminate();
+    let (received, returned) = (end.book("received"), end.book("returned"));
+    // The last of them may have come too late, too.
+    assert!(received >= FIT && received == returned && end.code() == 0, "{:#?}", end.log);
+    for client in clients {
+        assert!(client.join().expect("it is answered").starts_with("HTTP/1.1 503 "));
+    }
+}
+
+/// As many requests at once as it is told: none is answered before all are there.
+#[test]
+fn an_http_sink_makes_as_many_requests_at_once_as_it_may() {
+    const AT_ONCE: usize = 4;
+    let (redis, listener) = (Redis::start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let to: SocketAddr = listener.local_addr().unwrap();
+    redis.push("in", &numbered(0..AT_ONCE as u64));
+    let relay = relay(&redis.url("redis-list", "in"), &format!("http://{to}/?concurrency={AT_ONCE}")).start();
+    let streams: Vec<TcpStream> =
+        (0..AT_ONCE).map(|_| listener.accept().expect("a relay connects").0).collect();
+    streams.into_iter().for_each(|stream| drop(take(stream)));
+    eventually("nothing is in flight", || relay.book("in_flight") == 0);
+    relay.terminate().assert_all_delivered(AT_ONCE as u64);
+}
+
+/// A batch goes when it has so many messages, or so many bytes, or when its first has waited for so long.
+#[test]
+fn an_http_sink_sends_a_batch_by_count_by_bytes_and_by_time() {
+    for (bounds, lines) in [
+        ("batch=4&batch_wait=1h", vec![4, 4, 4]),
+        // Of six bytes each, three fit.
+        ("batch=100&batch_bytes=18B&batch_wait=1h", vec![3, 3, 3, 3]),
+        ("batch=100&batch_wait=200ms", vec![12]),
+    ] {
+        let (redis, nginx) = (Redis::start(), Nginx::start());
+        let messages: Vec<Vec<u8>> = (0..12).map(|number| format!("line{number:02}").into_bytes()).collect();
+        redis.push("in", &messages);
+        let relay =
+            relay(&redis.url("redis-list", "in"), &nginx.url("http", &format!("/out?{bounds}"))).start();
+        eventually("all have gone", || relay.book("delivered") == 12);
+        relay.terminate().assert_all_delivered(12);
+        let lines_of =
+            |body: &[u8]| body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).count();
+        let sent: Vec<usize> = nginx.requests().iter().map(|request| lines_of(&request.body)).collect();
+        assert_eq!(sent, lines, "{bounds}");
+    }
+}
+
 /// Takes one request, and returns its head.
 fn take_one(listener: &TcpListener) -> Vec<String> {
-    let (mut stream, _) = listener.accept().expect("a relay connects");
+    take(listener.accept().expect("a relay connects").0)
+}
+
+fn take(mut stream: TcpStream) -> Vec<String> {
     let lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok);
     let head = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("it reads");

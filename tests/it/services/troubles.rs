@@ -269,12 +269,15 @@ fn arrives_all_the_same(treat: fn(TcpStream)) {
     assert_eq!(house.backlog(Kind::RedisList, "rude"), EMPTY);
 }
 
+/// Reads a request, and closes in the middle of the answer.
+fn break_off(mut stream: TcpStream) {
+    let _ = stream.read(&mut [0; 1 << 16]);
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le");
+}
+
 #[test]
 fn an_answer_that_breaks_off_is_none() {
-    arrives_all_the_same(|mut stream| {
-        let _ = stream.read(&mut [0; 1 << 16]);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le");
-    });
+    arrives_all_the_same(break_off);
 }
 
 #[test]
@@ -285,12 +288,18 @@ fn an_answer_that_never_comes_is_none() {
     });
 }
 
-/// TERM while a server never answers: the queue gets everything back at the deadline.
+/// TERM while a server never answers, or breaks off every answer: the queue gets everything back at the deadline.
 #[test]
-fn a_term_while_an_http_sink_never_answers_ends_at_the_deadline() {
+fn a_term_while_an_http_sink_gives_no_answer_ends_at_the_deadline() {
+    for treat in [std::mem::forget, break_off] {
+        everything_is_back_after_a_term(treat);
+    }
+}
+
+fn everything_is_back_after_a_term(treat: fn(TcpStream)) {
     let house = House::open();
     let from = house.source(Kind::RedisList, "mute");
-    let (address, _) = rude(u64::MAX, std::mem::forget);
+    let (address, _) = rude(u64::MAX, treat);
     house.fill(Kind::RedisList, "mute", 0..500, None);
     let relay = relay(&from, &format!("http://{address}/?batch=50"));
     let relay = relay.args(&["--drain-timeout", "1s"]).start();
