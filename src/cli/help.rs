@@ -105,6 +105,9 @@ Queues and services, each a source and a sink, [with TLS as in brackets]:
     &consumer=NAME                 Redis [one of this process alone; of a list
                                    the host's name], NATS [slackwater]
     &credentials_file=FILE         NATS
+    &prefetch=N                    AMQP: unacknowledged messages of one core, as
+                                   many from the start [what fits into
+                                   max_in_flight, a bit more with each round]
     sinks:
     &batch=N, &batch_bytes=SIZE, &batch_wait=DURATION
                                    how much is sent at once [512, of http 1;

@@ -12,7 +12,7 @@ use super::address::host_and_port;
 use super::endpoint::{Endpoint, Role};
 use super::error::{ConfigError, Mistake};
 use super::plan::HostPort;
-use super::services::{HttpListen, Login, Protocol, Pull, Push, Secret, Service};
+use super::services::{HttpListen, Login, Prefetch, Protocol, Pull, Push, Secret, Service};
 use super::settings::Settings;
 use super::values::{count, duration, header, size};
 use super::word::Word;
@@ -36,7 +36,7 @@ pub(super) fn source_keys(protocol: Protocol) -> Vec<&'static str> {
     let own: &[&str] = match protocol {
         Protocol::Redis => &["group", "consumer", "claim_idle", "batch"],
         Protocol::RedisList | Protocol::Nats => &["consumer", "batch"],
-        Protocol::Amqp => &["batch"],
+        Protocol::Amqp => &["prefetch", "batch"],
         Protocol::Http => &["framing", "max_message", "certificate_file", "key_file"],
     };
     [own, login_keys(protocol), &["to", "name"]].concat()
@@ -64,15 +64,21 @@ pub(super) fn pull(
     endpoint: Endpoint<'_>,
     (protocol, tls): (Protocol, bool),
     settings: &Settings<'_>,
+    max_in_flight: usize,
 ) -> Result<Pull, ConfigError> {
     let named = |key| settings.get(key, name_there);
     let idle = settings.get("claim_idle", |text| duration(text, CLAIM_IDLE_MIN..=DRAIN_TIMEOUT_MAX))?;
+    let prefetch = settings.get("prefetch", |text| {
+        let messages = count(text, 1..=BATCH_MAX)?;
+        Ok(u16::try_from(messages).unwrap_or(u16::MAX))
+    })?;
     let default_consumer = if protocol == Protocol::Nats { "slackwater" } else { "" };
     Ok(Pull {
         service: service(&[endpoint], (protocol, tls), settings)?,
         group: named("group")?.unwrap_or_else(|| "slackwater".to_owned()),
         consumer: named("consumer")?.unwrap_or_else(|| default_consumer.to_owned()),
         claim_idle: idle.unwrap_or(CLAIM_IDLE_DEFAULT),
+        prefetch: prefetch.map_or(Prefetch::Bytes(max_in_flight), Prefetch::Messages),
     })
 }
 

@@ -81,6 +81,17 @@ pub struct Pull {
     pub consumer: String,
     /// What another consumer has left unacknowledged for so long is claimed.
     pub claim_idle: Duration,
+    /// What AMQP may hand out ahead of the acknowledgements.
+    pub prefetch: Prefetch,
+}
+
+/// How many messages may be unacknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefetch {
+    /// As many as fit into so many bytes, the relay's `max_in_flight`.
+    Bytes(usize),
+    /// So many, at least 1.
+    Messages(u16),
 }
 
 /// A listener for HTTP.

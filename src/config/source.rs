@@ -110,7 +110,7 @@ fn of_service(
             (Listen::Http(Box::new(listen)), name)
         }
         Protocol::Redis | Protocol::RedisList | Protocol::Nats | Protocol::Amqp => {
-            let pull = service::pull(endpoint, (protocol, tls), settings)?;
+            let pull = service::pull(endpoint, (protocol, tls), settings, max_in_flight)?;
             let name = pull.service.path.clone();
             (Listen::Pull(Box::new(pull)), name)
         }

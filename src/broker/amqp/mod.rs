@@ -12,6 +12,7 @@
 
 mod sink;
 mod source;
+mod window;
 
 use std::cell::Cell;
 use std::io::{Error as IoError, ErrorKind as IoErrorKind};

@@ -20,28 +20,30 @@ use lapin::types::{DeliveryTag, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::time::timeout;
 
+use super::window::Window;
 use super::{Line, NAME, Servers, in_order};
 use crate::broker::error::{Doing, Error};
 use crate::broker::source::{Fetched, PullSession, Puller, Verdict};
-use crate::config::services::Pull;
-
-/// The server hands out so many batches, up to 65,535 messages, before it waits for an acknowledgement: one that we take in, one
-/// that is on its way to a sink, and as many that travel.
-const BATCHES_AHEAD: usize = 4;
+use crate::config::services::{Prefetch, Pull};
 
 /// A queue. Messages are acknowledged when they are settled; what a server takes for too long is its `consumer_timeout`.
 pub(in crate::broker) struct Source {
     servers: Servers,
+    prefetch: Prefetch,
 }
 
-/// One consumer of it.
+/// One consumer of it; another follows when it is to have another [`Window`], which a server gives to none that it has.
 pub(in crate::broker) struct SourceSession {
     line: Line,
     channel: Channel,
+    queue: ShortString,
     consumer: RefCell<Consumer>,
+    window: RefCell<Window>,
     /// Deliveries that were pulled, and of which the queue was told nothing.
     open: RefCell<BTreeSet<DeliveryTag>>,
     stage: Cell<Stage>,
+    /// Whether no other consumer follows.
+    is_last: Cell<bool>,
     names: Names,
     batch: usize,
     timeout: Duration,
@@ -77,7 +79,7 @@ enum Word {
 
 impl Source {
     pub(in crate::broker) fn new(plan: Pull) -> Source {
-        Source { servers: Servers::new(plan.service) }
+        Source { servers: Servers::new(plan.service), prefetch: plan.prefetch }
     }
 }
 
@@ -92,28 +94,35 @@ impl Puller for Source {
         let queue = self.servers.path()?;
         let line = self.servers.connect().await?;
         let channel = line.channel_with(&queue).await?;
-        let batch = self.servers.service.batch;
-        let ahead = u16::try_from(batch.saturating_mul(BATCHES_AHEAD)).unwrap_or(u16::MAX);
-        channel.basic_qos(ahead, BasicQosOptions::default()).await.doing("limiting what is fetched")?;
+        let window = Window::new(self.prefetch);
         let session = fastrand::u64(..);
-        let consuming = channel.basic_consume(
-            queue,
-            consumer_tag(session)?,
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = consuming.await.doing("consuming the queue")?;
+        let consumer = consume(&channel, &queue, consumer_tag(session)?, window.size()).await?;
         Ok(SourceSession {
             line,
             channel,
+            queue,
             consumer: RefCell::new(consumer),
+            window: RefCell::new(window),
             open: RefCell::default(),
             stage: Cell::new(Stage::Consuming),
+            is_last: Cell::new(false),
             names: Names { queue: self.servers.service.path.clone(), session },
-            batch,
+            batch: self.servers.service.batch,
             timeout: self.timeout(),
         })
     }
+}
+
+/// A consumer to which the server hands out so many messages ahead of their acknowledgements.
+async fn consume(
+    channel: &Channel,
+    queue: &ShortString,
+    tag: ShortString,
+    ahead: u16,
+) -> Result<Consumer, Error> {
+    channel.basic_qos(ahead, BasicQosOptions::default()).await.doing("limiting what is fetched")?;
+    let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+    channel.basic_consume(queue.clone(), tag, options, arguments).await.doing("consuming the queue")
 }
 
 /// Who consumes, where an operator lists consumers.
@@ -131,6 +140,10 @@ impl PullSession for SourceSession {
     async fn pull(&self) -> Result<Vec<Fetched<DeliveryTag>>, Error> {
         let mut fetched = Vec::new();
         let mut next = self.next().await?;
+        if next.is_none() && !self.is_last.get() {
+            self.renew().await?;
+            next = self.next().await?;
+        }
         while let Some(delivery) = next {
             fetched.push(self.take(delivery));
             if fetched.len() >= self.batch {
@@ -139,18 +152,15 @@ impl PullSession for SourceSession {
             // No more than what is here already.
             next = self.next().now_or_never().transpose()?.flatten();
         }
+        if self.window.borrow().is_due(self.open.borrow().len()) {
+            self.cancel()?;
+        }
         Ok(fetched)
     }
 
-    /// Asks for the end. It is answered on the consumer's stream, which ends behind the last delivery.
     async fn cut(&self) -> Result<(), Error> {
-        if self.stage.get() != Stage::Consuming {
-            return Ok(());
-        }
-        self.stage.set(Stage::Cancelling);
-        let tag = self.consumer.borrow().tag();
-        let asked = self.channel.basic_cancel(tag, BasicCancelOptions::default()).now_or_never();
-        asked.unwrap_or(Ok(())).doing("ending the consumer")
+        self.is_last.set(true);
+        self.cancel()
     }
 
     async fn rest(&self) -> Result<Vec<Fetched<DeliveryTag>>, Error> {
@@ -179,6 +189,29 @@ impl PullSession for SourceSession {
 }
 
 impl SourceSession {
+    /// Asks for the end. It is answered on the consumer's stream, which ends behind the last delivery.
+    fn cancel(&self) -> Result<(), Error> {
+        if self.stage.get() != Stage::Consuming {
+            return Ok(());
+        }
+        self.stage.set(Stage::Cancelling);
+        let tag = self.consumer.borrow().tag();
+        let asked = self.channel.basic_cancel(tag, BasicCancelOptions::default()).now_or_never();
+        asked.unwrap_or(Ok(())).doing("ending the consumer")
+    }
+
+    /// Consumes again where a consumer has ended, with the window that is due.
+    async fn renew(&self) -> Result<(), Error> {
+        let window = self.window.borrow().renewed(self.open.borrow().len());
+        let tag = self.consumer.borrow().tag();
+        let consumer = consume(&self.channel, &self.queue, tag, window.size()).await?;
+        self.window.replace(window);
+        self.consumer.replace(consumer);
+        self.stage.set(Stage::Consuming);
+        // A drain may have begun meanwhile.
+        if self.is_last.get() { self.cancel() } else { Ok(()) }
+    }
+
     /// The next delivery; `None` once there are no more because we asked for that.
     async fn next(&self) -> Result<Option<Delivery>, Error> {
         if self.stage.get() == Stage::Ended {
@@ -198,6 +231,7 @@ impl SourceSession {
     fn take(&self, delivery: Delivery) -> Fetched<DeliveryTag> {
         let handle = delivery.delivery_tag;
         self.open.borrow_mut().insert(handle);
+        self.window.borrow_mut().note(delivery.data.len());
         let own = delivery.properties.message_id().as_ref().map(ShortString::as_str);
         let (id, payload) = (self.names.of(own, handle), Bytes::from(delivery.data));
         Fetched { payload, id, redelivered: delivery.redelivered, handle }

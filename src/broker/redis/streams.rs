@@ -76,7 +76,7 @@ pub(in crate::broker) struct SourceSession {
 
 impl Source {
     pub(in crate::broker) fn new(plan: Pull, reactor: usize) -> Source {
-        let Pull { service, group, consumer, claim_idle } = plan;
+        let Pull { service, group, consumer, claim_idle, .. } = plan;
         let is_passing = consumer.is_empty();
         let consumer = if is_passing {
             format!("{}-{}-{reactor}-{:06x}", host_name(), process::id(), fastrand::u32(..1 << 24))

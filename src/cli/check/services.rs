@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::{row, size, time};
 use crate::config::plan::Source;
-use crate::config::services::{HttpListen, Login, Protocol, Pull, Push};
+use crate::config::services::{HttpListen, Login, Prefetch, Protocol, Pull, Push};
 use crate::framing::SourceFraming;
 use crate::message::Framing;
 
@@ -19,7 +19,11 @@ pub(super) fn show_pull(f: &mut fmt::Formatter<'_>, pull: &Pull) -> fmt::Result 
         }
         Protocol::RedisList => row(f, "consumer", or_own(&pull.consumer))?,
         Protocol::Nats => row(f, "consumer", &pull.consumer)?,
-        Protocol::Amqp | Protocol::Http => {}
+        Protocol::Amqp => match pull.prefetch {
+            Prefetch::Bytes(bytes) => row(f, "prefetch", format_args!("what fits into {}", size(bytes)))?,
+            Prefetch::Messages(messages) => row(f, "prefetch", messages)?,
+        },
+        Protocol::Http => {}
     }
     row(f, "batch", pull.service.batch)?;
     show_login(f, &pull.service.login)?;

@@ -2,8 +2,9 @@
 //!
 //! Lives here: what its other end sees of it. Never here: what is the same for all (`pairs`, `storm`, `troubles`).
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,13 @@ use async_nats::jetstream::stream::RetentionPolicy;
 use nix::sys::signal::Signal;
 
 use super::{Collector, EMPTY, GROUP, answer, http_address, post, relay};
-use crate::support::eventually;
+use crate::support::servers::Backlog;
 use crate::support::servers::messages::{assert_each_once, numbered};
 use crate::support::servers::nats::Nats;
 use crate::support::servers::nginx::Nginx;
+use crate::support::servers::rabbitmq::RabbitMq;
 use crate::support::servers::redis::Redis;
+use crate::support::{HANG, eventually};
 
 const MESSAGES: u64 = 100;
 
@@ -171,4 +174,79 @@ fn a_jetstream_is_told_that_what_waits_for_a_slow_sink_is_in_progress() {
     assert_eq!(end.book("redelivered"), 0);
     assert_each_once(&super::lines_of(&nginx), 0..MESSAGES);
     assert_eq!(nats.jetstream().backlog("in", GROUP), EMPTY);
+}
+
+/// `max_in_flight` counts bytes and a server messages; what a sink that answers nothing keeps back is as much as fits, whatever a batch is.
+#[test]
+fn an_amqp_queue_hands_out_what_fits_into_max_in_flight() {
+    const KIB: usize = 1024;
+    let rabbit = RabbitMq::shared().new_vhost("ahead");
+    for (option, length, messages, handed_out) in [
+        ("batch=10", KIB, 3000, 682),
+        ("batch=512", 64 * KIB, 100, 12),
+        ("batch=512", 2 * 1024 * KIB, 5, 1),
+        ("prefetch=7", KIB, 100, 7),
+    ] {
+        let nginx = Nginx::start();
+        nginx.answer(503);
+        rabbit.declare("in");
+        rabbit.publish("in", &vec![vec![b'x'; length]; messages as usize]);
+        let from = rabbit.url("amqp", &format!("in?{option}"));
+        let relay = relay(&from, &nginx.url("http", "/out"));
+        let relay = relay.args(&["--max-in-flight", "1MiB", "--drain-timeout", "100ms"]).start();
+        let mut most = 0;
+        eventually("as much as fits is handed out", || {
+            most = messages - rabbit.ready("in");
+            most >= handed_out && relay.book("in_flight") == handed_out
+        });
+        let end = relay.terminate();
+        assert_eq!((most, end.code(), end.book("returned")), (handed_out, 0, handed_out), "{:#?}", end.log);
+        assert_eq!(rabbit.backlog("in"), Backlog { ready: messages, unacknowledged: 0 }, "{option}");
+        rabbit.purge("in");
+    }
+}
+
+/// `basic.consume` of AMQP: class 60, method 20.
+const CONSUME: [u8; 4] = [0, 60, 0, 20];
+
+/// Stands between a client and `server`, and keeps the second of the client's requests to consume until it is told to let it go.
+fn before_the_second_consume(server: String) -> (SocketAddr, Receiver<()>, Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let ((held, is_held), (go, may_go)) = (channel(), channel());
+    thread::spawn(move || {
+        let client = listener.accept().expect("a relay connects").0;
+        let mut server = TcpStream::connect(server).expect("a server");
+        let (mut answers, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut answers, &mut to_client));
+        let (mut client, mut bytes, mut requests) = (client, [0; 4096], 0);
+        while let Some(read @ 1..) = client.read(&mut bytes).ok() {
+            requests += bytes[..read].windows(CONSUME.len()).filter(|bytes| *bytes == CONSUME).count();
+            if requests == 2 {
+                held.send(()).and_then(|()| may_go.recv().map_err(|_| SendError(()))).expect("a test");
+                requests += 1;
+            }
+            server.write_all(&bytes[..read]).expect("a server that reads");
+        }
+        let _ = server.shutdown(Shutdown::Both);
+    });
+    (address, is_held, go)
+}
+
+/// It consumes anew to have more handed out, and the drain begins before the server hears of it: it is not waited for what will not come.
+#[test]
+fn a_term_while_a_larger_window_is_on_its_way_ends_it_too() {
+    let (rabbit, collector) = (RabbitMq::shared().new_vhost("anew"), Collector::start());
+    rabbit.declare("in");
+    rabbit.publish("in", &numbered(0..1));
+    let (address, held, go) = before_the_second_consume(rabbit.address().to_string());
+    let relay = relay(&format!("amqp://{address}/anew/in"), &format!("tcp://{}", collector.address));
+    // One message is all that is handed out at first.
+    let relay = relay.args(&["--max-in-flight", "1MiB", "--drain-timeout", "5m"]).start();
+    held.recv_timeout(HANG).expect("it asks for more");
+    relay.signal(Signal::SIGTERM);
+    relay.expect_log("draining");
+    go.send(()).expect("it waits");
+    relay.wait().assert_all_delivered(1);
+    assert_eq!(rabbit.backlog("in"), Backlog { ready: 0, unacknowledged: 0 });
 }

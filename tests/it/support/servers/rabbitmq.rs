@@ -137,6 +137,11 @@ impl Queues<'_> {
         format!("{scheme}://{}{vhost}/{queue}", port.address())
     }
 
+    /// Where their server listens without TLS.
+    pub fn address(&self) -> SocketAddr {
+        self.rabbitmq.port.address()
+    }
+
     /// Makes a queue that outlives its server.
     pub fn declare(&self, queue: &str) {
         self.run(async |channel| {
