@@ -166,7 +166,7 @@ impl Builder {
                 }
             };
             let _ = started.send(Ok((relay.tcp_addresses(), relay.listening())));
-            Some(relay.run_to_end(&*line))
+            Some(relay.run_to_end(&*line).clear_away())
         });
         let coordinator = coordinator.map_err(system)?;
         let (addresses, listening) = is_started

@@ -195,6 +195,8 @@ pub const IDLE_LOOKS: u32 = 16;
 pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
 /// A sink that refuses messages again and again says so this often at most.
 pub const REFUSED_LOG_EVERY: Duration = Duration::from_secs(10);
+/// How long one side of a drain waits awake for the other: to fall asleep and be woken takes as long as most of what it waits for.
+pub const AWAKE: Duration = Duration::from_millis(1);
 /// A link that has been silent for this long, and for two round trips, holds nothing that is under way.
 pub const QUIET: Duration = Duration::from_millis(1);
 /// The same after FIN was sent to it: its sender, and the kernel's own threads, must get a processor before its silence means

@@ -16,7 +16,7 @@ use slackwater::config::plan::{Confirm, Target};
 use slackwater::kernel::Address;
 use slackwater::ledger::all_drained;
 use slackwater::limits::MAX_IN_FLIGHT_DEFAULT;
-use slackwater::reactor::{Books, Broke, Control, Inlet, Outlet, Phase, Reactor, Setup};
+use slackwater::reactor::{Books, Broke, Control, Inlet, Outlet, Phase, Reactor, Setup, stay_awake};
 use slackwater::ring::{Ring, Support};
 use slackwater::socket::listener::Seats;
 use slackwater::socket::sink::Endpoint;
@@ -77,7 +77,10 @@ impl Relay {
 
     /// Waits for its end.
     pub fn wait(&self) {
-        while !all_drained(self.reactors.iter().map(|control| &control.published)) {
+        let is_drained = || all_drained(self.reactors.iter().map(|control| &control.published));
+        // As the coordinator does.
+        stay_awake(is_drained);
+        while !is_drained() {
             let mut bell = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
             let timeout = PollTimeout::try_from(HANG).expect("half a minute");
             assert_eq!(poll(&mut bell, timeout), Ok(1), "the drain hangs");

@@ -22,6 +22,7 @@ use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup};
 use crate::ring::{Ring, SetupError, Support};
 use crate::socket::address::AddressError;
 use crate::socket::descriptors::{descriptor_limit, has_descriptors, shortage_remedy};
+use crate::socket::filter;
 use crate::socket::socket_file::{Owned, SocketFileError};
 
 /// Why the relay cannot start. Each says what to do about it.
@@ -85,7 +86,55 @@ pub struct Relay {
 /// A reactor's thread, and the line to it.
 pub(super) struct ReactorThread {
     pub(super) control: Arc<Control>,
-    pub(super) handle: JoinHandle<(Books, Result<(), Broke>)>,
+    /// Its books and why it ended, once.
+    pub(super) last_word: Receiver<LastWord>,
+    pub(super) remains: Remains,
+}
+
+pub(super) type LastWord = (Books, Result<(), Broke>);
+
+/// What a reactor does last.
+pub(super) struct Parting {
+    last_word: Sender<LastWord>,
+    let_go: Receiver<()>,
+}
+
+impl Parting {
+    /// Says it, and waits until it is let go.
+    pub(super) fn say(self, last_word: LastWord) {
+        // Nobody hears a reactor that was left behind, and nobody holds it.
+        let _ = self.last_word.send(last_word);
+        let _ = self.let_go.recv();
+    }
+}
+
+/// A thread that has said its last word, and has a ring and memory until it is let go.
+pub(super) struct Remains {
+    let_go: Sender<()>,
+    handle: JoinHandle<()>,
+}
+
+impl ReactorThread {
+    /// A thread that does `run`.
+    pub(super) fn spawn(
+        name: String,
+        control: Arc<Control>,
+        run: impl FnOnce(Parting) + Send + 'static,
+    ) -> io::Result<ReactorThread> {
+        let ((say, last_word), (let_go, may_leave)) = (mpsc::channel(), mpsc::channel());
+        let parting = Parting { last_word: say, let_go: may_leave };
+        let handle = thread::Builder::new().name(name).spawn(move || run(parting))?;
+        Ok(ReactorThread { control, last_word, remains: Remains { let_go, handle } })
+    }
+}
+
+impl Remains {
+    /// Waits until nothing is left of it.
+    pub(super) fn clear_away(self) {
+        drop(self.let_go);
+        // Whatever it panicked with was said then.
+        let _ = self.handle.join();
+    }
 }
 
 impl Relay {
@@ -96,6 +145,7 @@ impl Relay {
     /// [`StartError`]; nothing is left open or running.
     pub fn start(plan: &Plan) -> Result<Relay, StartError> {
         raise_descriptor_limit();
+        filter::prepare();
         let support = Support::detect()?;
         let cores = placement::place(&plan.cores)?;
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
@@ -203,21 +253,21 @@ fn start_reactor(
 ) -> Result<(ReactorThread, Sender<()>), StartError> {
     let control = Arc::clone(&setup.control);
     let ((ready, is_ready), (go, may_go)) = (mpsc::channel(), mpsc::channel());
-    let thread = thread::Builder::new().name(format!("reactor-{core}"));
-    let handle = thread.spawn(move || run_reactor(core, support, setup, &ready, &may_go))?;
+    let run = move |parting| run_reactor(core, support, setup, (&ready, &may_go), parting);
+    let thread = ReactorThread::spawn(format!("reactor-{core}"), control, run)?;
     is_ready
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("a reactor ended while it was set up").into()))?;
-    Ok((ReactorThread { control, handle }, go))
+    Ok((thread, go))
 }
 
 fn run_reactor(
     core: usize,
     support: Support,
     setup: Setup<OwnedFd>,
-    ready: &Sender<Result<(), StartError>>,
-    may_go: &Receiver<()>,
-) -> (Books, Result<(), Broke>) {
+    (ready, may_go): (&Sender<Result<(), StartError>>, &Receiver<()>),
+    parting: Parting,
+) {
     if let Err(errno) = placement::pin(core) {
         tracing::warn!(core, %errno, "a reactor is not pinned");
     }
@@ -227,8 +277,11 @@ fn run_reactor(
         Ok(reactor) => (Some(reactor), ready.send(Ok(()))),
         Err(error) => (None, ready.send(Err(error))),
     };
-    match reactor {
-        Some(reactor) if said.is_ok() && may_go.recv().is_ok() => reactor.run(),
-        _ => (Books::default(), Ok(())),
+    if let Some(mut reactor) = reactor
+        && said.is_ok()
+        && may_go.recv().is_ok()
+    {
+        let last_word = reactor.run();
+        parting.say(last_word);
     }
 }

@@ -9,13 +9,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{error, info, warn};
 
-use super::bring_up::{ReactorThread, Relay};
+use super::bring_up::{ReactorThread, Relay, Remains};
 use super::decision::{Cause, Decision};
 use super::orders::Orders;
 use super::report::Report;
 use crate::ledger::{Totals, all_drained};
 use crate::limits::EXPIRE_GRACE;
-use crate::reactor::{Books, Phase};
+use crate::reactor::{Books, Phase, stay_awake};
 
 /// A drain that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ struct Drain {
 
 impl Relay {
     /// Relays until it is told to end, or a reactor breaks, and gives the books.
-    pub fn run_to_end(self, mut orders: impl Orders) -> Report {
+    pub fn run_to_end(self, mut orders: impl Orders) -> Ended {
         let mut drain = None;
         while !self.is_over(drain) {
             self.sleep(&orders, drain);
@@ -49,7 +49,7 @@ impl Relay {
         left_behind || all_drained(self.threads.iter().map(|thread| &thread.control.published))
     }
 
-    /// Until an order, a word from a reactor, or the deadline. Nothing polls.
+    /// Until an order, a word from a reactor, or the deadline. Nothing polls; `begin_drain` has waited awake for what comes at once.
     fn sleep(&self, orders: &impl Orders, drain: Option<Drain>) {
         let mut awaited = [
             PollFd::new(orders.as_fd(), PollFlags::POLLIN),
@@ -86,6 +86,7 @@ impl Relay {
         *drain = Some(Drain { began, cause, deadline: began + within, expiring: false });
         // First, since a log that is written to a terminal takes its time.
         self.ask(Phase::Drain);
+        stay_awake(|| self.is_over(*drain));
         info!(cause = cause.as_str(), "draining");
     }
 
@@ -146,9 +147,9 @@ impl Relay {
         );
     }
 
-    /// Joins the reactors that have ended, and writes the report.
-    fn close_the_books(self, began: Instant, cause: Cause) -> Report {
-        let books: Vec<Books> = self.threads.into_iter().map(final_books).collect();
+    /// Hears the reactors out, and writes the report.
+    fn close_the_books(self, began: Instant, cause: Cause) -> Ended {
+        let (books, remains): (Vec<Books>, Vec<_>) = self.threads.into_iter().map(final_books).unzip();
         let report = Report::new(&self.plan, &books, cause, began.elapsed());
         report.log();
         if let Some(file) = self.ledger_file
@@ -156,28 +157,51 @@ impl Relay {
         {
             error!(%error, ?file, "the ledger cannot be written");
         }
-        report
+        Ended { report, remains: remains.into_iter().flatten().collect() }
     }
 }
 
-/// A reactor's own books; where it was left behind, what it had published.
-fn final_books(thread: ReactorThread) -> Books {
+/// A relay that has ended, with the memory and the rings of its reactors.
+#[must_use]
+pub struct Ended {
+    report: Report,
+    remains: Vec<Remains>,
+}
+
+impl Ended {
+    /// The report of a relay whose process ends now: the kernel takes everything back at once, quicker than the reactors could give it.
+    pub fn at_exit(self) -> Report {
+        std::mem::forget(self.remains);
+        self.report
+    }
+
+    /// The report of one whose process goes on, with nothing left of the reactors.
+    pub fn clear_away(self) -> Report {
+        self.remains.into_iter().for_each(Remains::clear_away);
+        self.report
+    }
+}
+
+/// A reactor's own books, and what is left of it; where it was left behind, what it had published.
+fn final_books(thread: ReactorThread) -> (Books, Option<Remains>) {
     let published = || Books { totals: thread.control.published.read().totals, ..Books::default() };
     if !thread.control.published.read().is_drained() {
         error!(
             "a reactor did not end in time; it is left behind, and its books are the last that it published"
         );
-        return published();
+        return (published(), None);
     }
-    match thread.handle.join() {
-        Ok((books, ended)) => {
-            if let Err(error) = ended {
-                error!("{error}");
-            }
-            books
-        }
-        Err(_) => published(),
+    let mut last_word = None;
+    stay_awake(|| {
+        last_word = thread.last_word.try_recv().ok();
+        last_word.is_some()
+    });
+    let (books, ended) =
+        last_word.or_else(|| thread.last_word.recv().ok()).unwrap_or_else(|| (published(), Ok(())));
+    if let Err(error) = ended {
+        error!("{error}");
     }
+    (books, Some(thread.remains))
 }
 
 /// Rounded up to whole milliseconds, so that the deadline has passed when poll(2) returns.
@@ -190,7 +214,6 @@ fn timeout_until(deadline: Instant) -> PollTimeout {
 mod tests {
     use std::io::Read;
     use std::sync::{Arc, mpsc};
-    use std::thread;
 
     use super::*;
     use crate::config::RunArgs;
@@ -213,11 +236,11 @@ mod tests {
     fn add_reactor(relay: &mut Relay, until: Phase) -> mpsc::Receiver<Vec<Phase>> {
         let control = Arc::new(Control::new(Arc::clone(&relay.bell)).unwrap());
         let (line, (told, asked)) = (Arc::clone(&control), mpsc::channel());
-        let handle = thread::spawn(move || {
+        let thread = ReactorThread::spawn("reactor".to_owned(), control, move |parting| {
             told.send(reactor(&line, until)).unwrap();
-            (Books::default(), Ok(()))
+            parting.say((Books::default(), Ok(())));
         });
-        relay.threads.push(ReactorThread { control, handle });
+        relay.threads.push(thread.unwrap());
         asked
     }
 
@@ -228,7 +251,7 @@ mod tests {
         let _broken = add_reactor(&mut relay, Phase::Expire);
         relay.threads[0].control.report_broken();
         let healthy = add_reactor(&mut relay, Phase::Drain);
-        assert_eq!(relay.run_to_end(signals).cause, Cause::Error);
+        assert_eq!(relay.run_to_end(signals).clear_away().cause, Cause::Error);
         let asked = healthy.recv().unwrap();
         assert!(asked.contains(&Phase::Drain) && !asked.contains(&Phase::Expire), "{asked:?}");
     }

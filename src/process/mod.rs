@@ -46,5 +46,5 @@ fn relay(plan: &Plan) -> Result<Report, StartError> {
     let signals = SignalOrders::new(Signals::block().map_err(StartError::Signals)?);
     let relay = Relay::start(plan)?;
     info!(from = relay.listening(), to = relay.sending_to(), reactors = relay.reactors(), "relaying");
-    Ok(relay.run_to_end(signals))
+    Ok(relay.run_to_end(signals).at_exit())
 }

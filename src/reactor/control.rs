@@ -5,10 +5,13 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use nix::sys::eventfd::EventFd;
 
 use crate::ledger::Published;
+use crate::limits::AWAKE;
 use crate::ring::Doorbell;
 
 /// What the coordinator asks for. It only ever rises.
@@ -26,6 +29,14 @@ pub enum Phase {
 
 impl Phase {
     const ALL: [Phase; 4] = [Phase::Run, Phase::Drain, Phase::Expire, Phase::Halt];
+}
+
+/// Waits awake until `is_so`, for at most [`AWAKE`]; whoever shares the processor has it meanwhile.
+pub fn stay_awake(mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() && since.elapsed() < AWAKE {
+        thread::yield_now();
+    }
 }
 
 /// One reactor's end of the line to the coordinator, and the coordinator's end of the line to it.

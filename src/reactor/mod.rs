@@ -28,7 +28,7 @@ use bytes::BytesMut;
 use slab::Slab;
 use thiserror::Error;
 
-pub use control::{Control, Phase};
+pub use control::{Control, Phase, stay_awake};
 pub use dispatch::Owner;
 use exit::Exit;
 use routes::{Pool, Route};
@@ -157,8 +157,7 @@ pub enum Broke {
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Turns until the coordinator halts it, or it breaks. Its books are the result, in either case.
-    #[cfg_attr(not(feature = "services"), allow(unused_mut, reason = "nothing is hosted"))]
-    pub fn run(mut self) -> (Books, Result<(), Broke>) {
+    pub fn run(&mut self) -> (Books, Result<(), Broke>) {
         #[cfg(feature = "services")]
         if let Some(host) = self.host.take() {
             return self.run_hosted(host);
@@ -174,9 +173,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         })
     }
 
-    fn run_with(mut self, turns: impl FnOnce(&mut Self) -> Result<(), Broke>) -> (Books, Result<(), Broke>) {
+    fn run_with(&mut self, turns: impl FnOnce(&mut Self) -> Result<(), Broke>) -> (Books, Result<(), Broke>) {
         // What is left of it after a panic is counted and dropped, nothing else.
-        let ended = catch_unwind(AssertUnwindSafe(|| turns(&mut self))).unwrap_or(Err(Broke::Panicked));
+        let ended = catch_unwind(AssertUnwindSafe(|| turns(self))).unwrap_or(Err(Broke::Panicked));
         self.abandon_all();
         (self.books(), ended)
     }

@@ -45,7 +45,7 @@ impl Host {
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// As [`Reactor::run`], beside the services that it hosts.
-    pub(super) fn run_hosted(mut self, host: Host) -> (Books, Result<(), Broke>) {
+    pub(super) fn run_hosted(&mut self, host: Host) -> (Books, Result<(), Broke>) {
         let Host { runtime, services, completions } = host;
         let ended = runtime.block_on(async {
             let tasks: Vec<JoinHandle<()>> = services.into_iter().map(start).collect();

@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::dispatch::Owner;
 use super::routes::Route;
-use super::{Lane, Reactor};
+use super::{Lane, Phase, Reactor, stay_awake};
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
@@ -146,6 +146,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.control.published.publish(&totals, self.is_sealed());
         if std::mem::take(&mut self.owes_report) {
             self.control.report();
+            // Nothing else is left to do than what the answer says.
+            stay_awake(|| self.control.asked() == Phase::Halt);
         }
     }
 

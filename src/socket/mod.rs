@@ -6,9 +6,10 @@
 pub mod address;
 
 pub mod descriptors;
+#[allow(unsafe_code, reason = "bpf(2), SO_ATTACH_BPF and SO_ATTACH_FILTER have no safe wrappers")]
+pub mod filter;
 mod linux;
 pub mod listener;
-#[allow(unsafe_code, reason = "SO_ATTACH_FILTER has no safe wrapper")]
 pub mod seal;
 mod send_queue;
 pub mod sink;

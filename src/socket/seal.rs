@@ -1,8 +1,8 @@
 //! The freeze: from one moment on our kernel takes nothing more in on a socket, and acknowledges nothing.
 //!
-//! A classic BPF filter that keeps no byte of any packet is attached; the TCP stack drops a filtered segment before it looks
-//! at it, so nothing is acknowledged that nobody will read, and no handshake completes on a listener. Sources: socket(7),
-//! SO_ATTACH_FILTER; Documentation/networking/filter.rst; `tcp_filter` in net/ipv4/tcp_ipv4.c.
+//! A filter that keeps no byte of any packet is attached (`filter`); the TCP stack drops a filtered segment before it looks
+//! at it, so nothing is acknowledged that nobody will read, and no handshake completes on a listener. Source: `tcp_filter` in
+//! net/ipv4/tcp_ipv4.c.
 //!
 //! Newer kernels let only CAP_NET_ADMIN attach a filter to a TCP socket (commit 5d39580f68e6, in 6.18.44 too). For everyone
 //! else the socket is bound to a network interface that does not exist, which anyone may do once (`sock_bindtoindex_locked` in
@@ -12,14 +12,12 @@
 use std::io;
 use std::net::Shutdown;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-/// One instruction, `ret #0`: keep no byte.
-const DROP_ALL: libc::sock_filter =
-    libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+use super::filter;
 
 /// The largest index that an interface could have; the kernel counts them from 1.
 const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).unwrap();
@@ -29,19 +27,7 @@ const NO_INTERFACE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).unwrap();
 /// # Errors
 /// As setsockopt(2), when neither way is open.
 pub fn freeze(socket: &impl AsFd) -> io::Result<()> {
-    drop_all(socket).or_else(|_| hide(socket))
-}
-
-/// Drops everything that arrives on `socket`. `EPERM` without a privilege; `ENOMEM` when the memory for socket options
-/// (`net.core.optmem_max`) is used up.
-fn drop_all(socket: &impl AsFd) -> io::Result<()> {
-    let mut program = DROP_ALL;
-    let filter = libc::sock_fprog { len: 1, filter: &raw mut program };
-    let (value, length) = ((&raw const filter).cast(), size_of_val(&filter) as libc::socklen_t);
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the kernel copies the one instruction during the call; `program` and `filter` outlive it.
-    let result = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    filter::drop_all(socket).or_else(|_| hide(socket))
 }
 
 /// Lets `socket` be found by no packet: whoever sends something is answered by a reset, as where nobody listens. Nothing leaves it

@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let sending = load::start(send_plan(args, relay.tcp_addresses()[0]))?;
     let (report, flow) = thread::scope(|scope| {
         let conductor = scope.spawn(|| conduct(&sink, args.messages.get(), began));
-        let report = relay.run_to_end(signals);
+        let report = relay.run_to_end(signals).clear_away();
         sink.interrupter().interrupt();
         (report, conductor.join().expect("the conductor only waits"))
     });

@@ -139,7 +139,7 @@ fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
 
 #[test]
 fn the_books_of_a_reactor_that_panicked_are_whole() {
-    let (reactor, control) = reactor();
+    let (mut reactor, control) = reactor();
     let (books, ended) = reactor.run_with(|reactor| {
         let ticket = reactor.ledger.admit(Way { source: 0, sink: 0 }, 2, 10);
         let run = Run { head: Bytes::new(), body: "a\nb\n".into(), messages: 2, framing: Framing::Line };

@@ -220,7 +220,7 @@ fn before_the_second_consume(server: String) -> (SocketAddr, Receiver<()>, Sende
         let (mut answers, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
         thread::spawn(move || std::io::copy(&mut answers, &mut to_client));
         let (mut client, mut bytes, mut requests) = (client, [0; 4096], 0);
-        while let Some(read @ 1..) = client.read(&mut bytes).ok() {
+        while let Ok(read @ 1..) = client.read(&mut bytes) {
             requests += bytes[..read].windows(CONSUME.len()).filter(|bytes| *bytes == CONSUME).count();
             if requests == 2 {
                 held.send(()).and_then(|()| may_go.recv().map_err(|_| SendError(()))).expect("a test");
