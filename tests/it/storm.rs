@@ -10,7 +10,7 @@ use fastrand::Rng;
 use slackwater::load::{self, End, Report, SendPlan, SendReport, Sending, SinkHandle, Style};
 use slackwater::message::Framing;
 
-use crate::support::confine::{start_without_freeze, with_slow_closes, without_net_admin};
+use crate::support::confine::{start_without_freeze, with_slow_closes, without_capabilities};
 use crate::support::relay::{End as RelayEnd, Order, Relay};
 use crate::support::sender::{self, Sender, Series};
 use crate::support::{HANG, name_of};
@@ -30,8 +30,8 @@ struct Weather {
     parameters: &'static str,
     sink_parameters: &'static str,
     cores: &'static str,
-    /// Whether it may attach filters to its sockets; without that it freezes them in another way.
-    privileged: bool,
+    /// The capabilities(7) that it has not: which of them it has decides in which way it freezes its sockets.
+    denied: &'static [&'static str],
     /// Whether a drain reads on until every sender has closed: then nothing that was written is lost, acknowledged or not.
     patient: bool,
     /// Connections that write in bulk, one message at a time, pieces of messages, and at a pace.
@@ -69,6 +69,8 @@ impl Weather {
             ("&linger=20ms&half_close=false", false),
         ];
         let (parameters, patient) = manners[rng.usize(..manners.len())];
+        // One program for all sockets; a filter for each; a socket that takes none, as newer kernels let only net_admin filter TCP.
+        let freezes = [&[][..], &["bpf", "sys_admin"], &["net_admin"]];
         let sinks = ["", "&connections=3", "&confirm=written"];
         Weather {
             source: framings[rng.usize(..2)],
@@ -76,7 +78,7 @@ impl Weather {
             parameters,
             sink_parameters: sinks[rng.usize(..sinks.len())],
             cores: ["1", "2"][rng.usize(..2)],
-            privileged: rng.bool(),
+            denied: freezes[rng.usize(..freezes.len())],
             patient,
             connections: [4, 8, 4, 8].map(|most| rng.u32(1..=most)),
             duration: HANG,
@@ -91,7 +93,7 @@ impl Weather {
             parameters: "&linger=0s&half_close=false",
             sink_parameters: "",
             cores: "1",
-            privileged: true,
+            denied: &[],
             patient: false,
             // None writes in bulk: without the freeze it would be read from, and all others wait, for as long as it goes on.
             connections: [0, 8, 4, 8],
@@ -102,8 +104,7 @@ impl Weather {
     fn order(&self, sink: &SinkHandle) -> Order {
         let from = format!("?framing={}{}", name_of(self.source), self.parameters);
         let to = format!("tcp://{}?framing={}{}", sink.address(), name_of(self.sink), self.sink_parameters);
-        let order = Order::tcp(&from, &to).args(&["--cores", self.cores]);
-        if self.privileged { order } else { without_net_admin(order) }
+        without_capabilities(Order::tcp(&from, &to).args(&["--cores", self.cores]), self.denied)
     }
 }
 

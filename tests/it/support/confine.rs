@@ -32,13 +32,20 @@ pub fn with_slow_closes(order: Order) -> Order {
     through(order, &[&quietly[..], &slowly[..]].concat())
 }
 
-/// Starts `order` with a setsockopt(2) that says yes to SO_ATTACH_FILTER and does nothing: no socket is ever frozen.
+/// Starts `order` with a setsockopt(2) that says yes to every filter and attaches none: no socket is ever frozen.
 pub fn start_without_freeze(order: Order) -> Relay {
-    let filter =
-        || SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::SO_ATTACH_FILTER as u64);
-    let rule = SeccompRule::new(vec![filter().expect("an argument that the call has")]).expect("a condition");
+    let rule = |option: i32| {
+        let filter = SeccompCondition::new(
+            2,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            option.cast_unsigned().into(),
+        );
+        SeccompRule::new(vec![filter.expect("an argument that the call has")]).expect("a condition")
+    };
+    let rules = [libc::SO_ATTACH_FILTER, libc::SO_ATTACH_BPF].map(rule).into();
     // An error of 0 is success.
-    let relay = spawn_confined(order, libc::SYS_setsockopt, vec![rule], 0);
+    let relay = spawn_confined(order, libc::SYS_setsockopt, rules, 0);
     relay.expect_log("\"relaying\"");
     relay
 }
@@ -85,12 +92,14 @@ pub fn unprivileged(mut order: Order) -> Order {
     order
 }
 
-/// Without the capability that newer kernels ask of those who attach a filter to a TCP socket.
-pub fn without_net_admin(order: Order) -> Order {
-    if !is_root() {
+/// Without capabilities(7), named as setpriv(1) takes them: `net_admin`.
+pub fn without_capabilities(order: Order, names: &[&str]) -> Order {
+    if !is_root() || names.is_empty() {
         return order;
     }
-    through(order, &["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
+    let dropped: Vec<String> = names.iter().map(|name| format!("-{name}")).collect();
+    let dropped = dropped.join(",");
+    through(order, &["setpriv", "--bounding-set", &dropped, "--inh-caps", &dropped])
 }
 
 /// Where `/proc/sys/kernel/io_uring_disabled` shows `value`. Only shows: the kernel's own setting is the whole machine's, and
