@@ -8,15 +8,18 @@ mod in_process;
 #[path = "record/provenance.rs"]
 mod provenance;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
 
 use in_process::{Relay, read_to_end};
 use slackwater::limits::QUIET;
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 /// Length of a message with its delimiter, in bytes.
 const MESSAGE: usize = 257;
@@ -64,11 +67,11 @@ fn drain(state: State, reactors: usize) -> Duration {
     let receivers = std::mem::take(&mut relay.receivers);
     let each = state.messages() / reactors as u64;
     let text = [&[b'x'; MESSAGE - 1][..], b"\n"].concat().repeat(each as usize);
-    let mut readers = Vec::new();
-    if let State::InFlight(_) = state {
-        readers =
-            receivers.iter().map(|stream| read_to_end(stream.try_clone().expect("a descriptor"))).collect();
-    }
+    let read =
+        || receivers.iter().map(|stream| read_to_end(stream.try_clone().expect("a descriptor"))).collect();
+    let is_stalled = matches!(state, State::Stalled(_));
+    // A thread takes as long to start as an idle relay to drain, so all that can begin before the request does.
+    let mut readers: Vec<_> = if is_stalled { Vec::new() } else { read() };
     let send = |relay: &mut Relay| {
         relay.senders.iter_mut().for_each(|sender| sender.write_all(&text).expect("it is read"));
     };
@@ -77,7 +80,7 @@ fn drain(state: State, reactors: usize) -> Duration {
         // A connection is quiet once it has been silent for this long.
         std::thread::sleep(2 * QUIET);
     }
-    if let State::Stalled(_) = state {
+    if is_stalled {
         // Some are; the rest is in the kernels of both sides.
         while relay.in_flight() == 0 {
             std::thread::yield_now();
@@ -85,8 +88,8 @@ fn drain(state: State, reactors: usize) -> Duration {
     }
     let begun = Instant::now();
     relay.ask();
-    if readers.is_empty() {
-        readers = receivers.into_iter().map(read_to_end).collect();
+    if is_stalled {
+        readers = read();
     }
     // A sender that is done says so; one that is idle stays.
     if state.messages() > 0 {
@@ -97,6 +100,32 @@ fn drain(state: State, reactors: usize) -> Duration {
     relay.end(each * reactors as u64);
     readers.into_iter().for_each(|reader| drop(reader.join()));
     took
+}
+
+/// How long a thread that sleeps takes to run once another one has written to its pipe: no drain can take less.
+fn wake() -> Duration {
+    let (mut hears, mut wakes) = io::pipe().expect("descriptors");
+    let woken = std::thread::spawn(move || hears.read_exact(&mut [0]).map(|()| Instant::now()));
+    // As long as before an idle drain; it is asleep long since.
+    std::thread::sleep(2 * QUIET);
+    let begun = Instant::now();
+    wakes.write_all(&[0]).expect("room for a byte");
+    let woken = woken.join().expect("no panic").expect("a byte");
+    woken - begun
+}
+
+/// Measures `once` again and again, for criterion and for a row of the table.
+fn measure(group: &mut Group<'_>, id: BenchmarkId, once: impl Fn() -> Duration) -> Histogram<u64> {
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits");
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let took = (0..iterations).map(|_| once()).inspect(|took| {
+                histogram.record(took.as_nanos() as u64).expect("it grows");
+            });
+            took.sum()
+        });
+    });
+    histogram
 }
 
 fn drains(criterion: &mut Criterion) {
@@ -115,22 +144,13 @@ fn drains(criterion: &mut Criterion) {
             if state.messages() % reactors as u64 != 0 {
                 continue;
             }
-            let mut histogram = Histogram::<u64>::new(3).expect("three digits");
             let id = BenchmarkId::new(state.name(), format!("{reactors} reactors"));
-            group.bench_function(id, |bencher| {
-                bencher.iter_custom(|iterations| {
-                    let mut all = Duration::ZERO;
-                    for _ in 0..iterations {
-                        let took = drain(state, reactors);
-                        histogram.record(took.as_nanos() as u64).expect("it grows");
-                        all += took;
-                    }
-                    all
-                });
-            });
-            table += &row(state, reactors, &histogram);
+            let histogram = measure(&mut group, id, || drain(state, reactors));
+            table += &row(&state.name(), reactors, &histogram, state.target_micros());
         }
     }
+    let floor = "a sleeping thread is woken, and nothing else";
+    table += &row(floor, 0, &measure(&mut group, BenchmarkId::new(floor, ""), wake), None);
     group.finish();
     if let Some(folder) = std::env::var_os("RESULTS") {
         write(&PathBuf::from(folder).join("drain.md"), &table).expect("the folder is there");
@@ -138,13 +158,12 @@ fn drains(criterion: &mut Criterion) {
 }
 
 /// A row of the table; the same is told at once.
-fn row(state: State, reactors: usize, histogram: &Histogram<u64>) -> String {
+fn row(name: &str, reactors: usize, histogram: &Histogram<u64>, target: Option<u32>) -> String {
     let micros = |nanos: u64| format!("{:.1}", nanos as f64 / 1e3);
     let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|quantile| micros(histogram.value_at_quantile(quantile)));
     let (most, drains) = (micros(histogram.max()), histogram.len());
-    eprintln!("    all {drains} drains, in µs: p50 {p50}, p90 {p90}, p99 {p99}, at most {most}");
-    let target = state.target_micros().map_or(String::new(), |micros| micros.to_string());
-    let name = state.name();
+    eprintln!("    all {drains}, in µs: p50 {p50}, p90 {p90}, p99 {p99}, at most {most}");
+    let target = target.map_or(String::new(), |micros| micros.to_string());
     format!("| {name} | {reactors} | {drains} | {p50} | {p90} | {p99} | {most} | {target} |\n")
 }
 

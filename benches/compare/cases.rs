@@ -20,6 +20,8 @@ pub struct Case {
     /// Bytes of each message.
     pub size: usize,
     pub style: Style,
+    /// What each sender may hold in the kernel ([`slackwater::load::SendPlan::send_buffer`]).
+    pub send_buffer: Option<usize>,
     /// What goes through before the measurement begins.
     pub warm_up: Duration,
 }
@@ -40,6 +42,7 @@ impl Case {
 pub const BULK: &str = "bulk, 256 B, 16 connections";
 pub const BULK_1K: &str = "bulk, 1 KiB, 16 connections";
 pub const CROWD: &str = "bulk, 256 B, 1,000 connections";
+pub const CROWD_BOUNDED: &str = "bulk, 256 B, 1,000 connections of 128 KiB each";
 pub const PACED: &str = "paced 50,000/s, 256 B, 16 connections";
 pub const SINGLE: &str = "one message a write, 256 B, 64 connections";
 pub const UDP: &str = "datagrams, 256 B, 20,000/s";
@@ -66,6 +69,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 256,
         style: Style::Bulk,
+        send_buffer: None,
         warm_up: WARM,
     },
     Case {
@@ -74,6 +78,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 1024,
         style: Style::Bulk,
+        send_buffer: None,
         warm_up: WARM,
     },
     Case {
@@ -82,6 +87,17 @@ pub const CASES: &[Case] = &[
         connections: 1000,
         size: 256,
         style: Style::Bulk,
+        send_buffer: None,
+        warm_up: WARM,
+    },
+    // As senders on hosts of their own: there, what they hold takes nothing from the relay's kernel.
+    Case {
+        name: CROWD_BOUNDED,
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
+        connections: 1000,
+        size: 256,
+        style: Style::Bulk,
+        send_buffer: Some(64 * 1024),
         warm_up: WARM,
     },
     Case {
@@ -90,6 +106,7 @@ pub const CASES: &[Case] = &[
         connections: 16,
         size: 256,
         style: Style::Paced { per_second: 50_000 },
+        send_buffer: None,
         warm_up: WARM,
     },
     Case {
@@ -98,6 +115,7 @@ pub const CASES: &[Case] = &[
         connections: 64,
         size: 256,
         style: Style::Single,
+        send_buffer: None,
         warm_up: WINDOWS_FULL,
     },
     Case {
@@ -106,6 +124,7 @@ pub const CASES: &[Case] = &[
         connections: 4,
         size: 256,
         style: Style::Paced { per_second: 20_000 },
+        send_buffer: None,
         warm_up: WARM,
     },
     Case {
@@ -114,6 +133,7 @@ pub const CASES: &[Case] = &[
         connections: 4,
         size: 256,
         style: Style::Bulk,
+        send_buffer: None,
         warm_up: WARM,
     },
     // Its messages are what shows that the relay still works.
@@ -123,6 +143,7 @@ pub const CASES: &[Case] = &[
         connections: 9000,
         size: 256,
         style: Style::Paced { per_second: 9000 },
+        send_buffer: None,
         warm_up: WARM,
     },
 ];

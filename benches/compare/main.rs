@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     process::raise_descriptor_limit()?;
+    relays::install()?;
     let mut results = Results::new(arguments.rounds, arguments.seconds);
     let duration = Duration::from_secs_f64(arguments.seconds);
     for round in 1..=arguments.rounds {

@@ -35,6 +35,7 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         size: case.size,
         style: case.style,
         framing,
+        send_buffer: case.send_buffer,
         // Not by a stop: what a thousand connections have in the kernel takes longer than that is patient.
         duration: Some(case.warm_up + duration + CALLS_FOR + MARGIN),
         ..SendPlan::new(to)

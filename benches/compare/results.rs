@@ -12,7 +12,8 @@ use serde::Serialize;
 use slackwater::load::Latency;
 
 use crate::cases::{
-    BULK, BULK_1K, CROWD, IDLE, PACED, SINGLE, STOP_FLOOD, STOP_IDLE, STOP_PACED, UDP, UDP_FLOOD,
+    BULK, BULK_1K, CROWD, CROWD_BOUNDED, IDLE, PACED, SINGLE, STOP_FLOOD, STOP_IDLE, STOP_PACED, UDP,
+    UDP_FLOOD,
 };
 use crate::record;
 use crate::relays::{
@@ -168,6 +169,12 @@ const TARGETS: &[Target] = &[
     Target {
         what: "1,000 connections / 16, CPU a message",
         value: |of, ours| Some(of.median(CROWD, ours, CPU)? / of.median(BULK, ours, CPU)?),
+        at_most: 1.15,
+        has_floor: true,
+    },
+    Target {
+        what: "1,000 connections of 128 KiB each / 16, CPU a message",
+        value: |of, ours| Some(of.median(CROWD_BOUNDED, ours, CPU)? / of.median(BULK, ours, CPU)?),
         at_most: 1.15,
         has_floor: true,
     },

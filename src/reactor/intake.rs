@@ -342,7 +342,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Closes a link of which the kernel holds nothing.
+    /// Ends a link of which the kernel holds nothing. Its socket is closed at the end of the turn.
     pub(super) fn remove(&mut self, key: usize) {
         let link = self.links.remove(key);
         debug_assert!(!link.is_armed(), "a link goes after its last completion");
@@ -355,10 +355,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             seats.dismiss(client);
         }
         self.a_link_went = true;
-        if link.medium() == Medium::Udp {
-            // Gone, its senders would be another reactor's: what they send meanwhile would overtake what they sent before.
-            self.frozen.push(link.into_socket());
-        }
+        // Gone, its senders over UDP would be another reactor's: what they send meanwhile would overtake what they sent before.
+        let is_kept = link.medium() == Medium::Udp;
+        let sockets = if is_kept { &mut self.frozen } else { &mut self.gone };
+        sockets.push(link.into_socket());
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     emptying: VecDeque<usize>,
     /// Sockets for UDP that are sealed, and stay in the way of the kernel until the end.
     frozen: Vec<K::Socket>,
+    /// Sockets of links that are gone, until the end of the turn.
+    gone: Vec<K::Socket>,
     completions: Vec<CompletionOf<K>>,
     runs: Vec<Run>,
     /// When to look at `lingering` again.

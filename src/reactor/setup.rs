@@ -149,6 +149,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             lingering: Vec::new(),
             emptying: VecDeque::new(),
             frozen: Vec::new(),
+            gone: Vec::new(),
             completions: Vec::new(),
             runs: Vec::new(),
             next_look: None,

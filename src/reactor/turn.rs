@@ -31,6 +31,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.replenish(now); // buffers and seats → links that wait for them
         self.conclude(); // sealed? drained? halted?
         self.publish(); // books → coordinator
+        self.close_gone(); // what nobody waits for
+        self.stay_awake(); // until the coordinator has answered
         Ok(())
     }
 
@@ -144,9 +146,19 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let totals = self.ledger.totals();
         debug_assert!(totals.balances(), "the books balance at every moment: {totals:?}");
         self.control.published.publish(&totals, self.is_sealed());
-        if std::mem::take(&mut self.owes_report) {
+        if self.owes_report {
             self.control.report();
-            // Nothing else is left to do than what the answer says.
+        }
+    }
+
+    /// A close takes as long as everything else that is done for a link: its peer is told, and perhaps woken.
+    fn close_gone(&mut self) {
+        self.gone.clear();
+    }
+
+    /// Nothing else is left to do than what the answer to the report says.
+    fn stay_awake(&mut self) {
+        if std::mem::take(&mut self.owes_report) {
             stay_awake(|| self.control.asked() == Phase::Halt);
         }
     }

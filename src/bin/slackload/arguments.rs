@@ -59,6 +59,9 @@ pub(crate) struct Send {
     /// Messages a second over all connections, evenly spread [default: as fast as the peer reads; udp knows no peer and overruns it]
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<u64>,
+    /// What each socket may hold in the kernel, of which it makes twice as much [default: up to the kernel, 4 MiB for TCP]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) send_buffer: Option<usize>,
     /// How long a connection waits for a peer that does not read or acknowledge
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub(crate) patience: Duration,

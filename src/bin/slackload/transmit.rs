@@ -35,6 +35,7 @@ fn plan(arguments: &Send) -> Result<SendPlan, Failure> {
         size: arguments.size,
         framing,
         style: style(arguments),
+        send_buffer: arguments.send_buffer,
         patience: arguments.patience,
         ..SendPlan::new(arguments.to.resolve()?)
     })

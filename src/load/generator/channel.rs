@@ -39,6 +39,7 @@ impl Channel {
     /// Connects. Errors as connect(2), and `TimedOut` once the plan's patience is over.
     pub(super) fn connect(plan: &SendPlan, stride: u64) -> io::Result<Channel> {
         let socket = plan.to.connect(plan.patience)?;
+        plan.send_buffer.map_or(Ok(()), |bytes| socket.set_send_buffer_size(bytes))?;
         let stride = stride as usize;
         let messages = if plan.framing == Framing::Datagram { 1 } else { (PACKED / stride).max(1) };
         let kind = match plan.to {

@@ -29,6 +29,9 @@ pub struct SendPlan {
     pub framing: Framing,
     /// How they are divided into writes.
     pub style: Style,
+    /// What each socket may hold in our kernel, in bytes: `SO_SNDBUF` of socket(7), of which the kernel makes twice as much. `None`
+    /// leaves it to the kernel, which lets a TCP connection have up to `net.ipv4.tcp_wmem` (4 MiB by default).
+    pub send_buffer: Option<usize>,
     /// Whether a connection stops writing when its peer sends FIN, as it should; else only a reset ends it.
     pub heeds_fin: bool,
     /// How long a connection waits for its peer (to accept, to read, to acknowledge) before it ends as timed out.
@@ -105,6 +108,7 @@ impl SendPlan {
             size: 256,
             framing: Framing::Line,
             style: Style::Bulk,
+            send_buffer: None,
             heeds_fin: true,
             patience: LOAD_PATIENCE_DEFAULT,
         }
