@@ -103,6 +103,17 @@ pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only take
 /// memory, and leave the processor's caches before it is sent.
 pub const AHEAD: usize = 512 * 1024;
+/// Round trip up to which a sink is near, on this host or in the same network.
+pub const NEAR: Duration = Duration::from_micros(500);
+/// What our kernel may hold of what is sent to a sink that is near, in bytes (`SO_SNDBUF`): with a round trip of [`NEAR`] that is still a
+/// gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB (`tcp_wmem`), takes both out of the
+/// processor's caches.
+pub const SEND_BUFFER_NEAR: usize = 512 * 1024;
+/// Connections of a reactor beyond which each that comes may leave less unread.
+pub const CROWD: usize = 64;
+/// What our kernel may hold of what a connection in a crowd has sent, in bytes (`SO_RCVBUF`). It lets each grow to 6 MiB (`tcp_rmem`),
+/// but a thousand together have no more than `tcp_mem`, beyond which it drops what comes, on the way to sinks too.
+pub const RECEIVE_BUFFER_IN_CROWD: usize = 256 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
 pub const STALL: Duration = Duration::from_secs(1);
 /// Bytes read at once from a sink that answers; the answer is thrown away.

@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slackwater::kernel::{Event, Gather};
-use slackwater::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, GATHER_BYTES, GATHER_PIECES};
+use slackwater::limits::{
+    AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, CROWD, GATHER_BYTES, GATHER_PIECES, RECEIVE_BUFFER_IN_CROWD,
+    SEND_BUFFER_NEAR,
+};
 use slackwater::ring::{Completion, Ring, Support};
+use socket2::SockRef;
 
 /// Memory of all buffers.
 const MEMORY: usize = 64 * 1024 * 1024;
@@ -32,6 +36,7 @@ pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(from)?;
     let sink = TcpStream::connect(to)?;
     sink.set_nodelay(true)?;
+    SockRef::from(&sink).set_send_buffer_size(SEND_BUFFER_NEAR)?;
     let support = Support::detect().map_err(io::Error::other)?;
     let ring = Ring::new(support, MEMORY).map_err(io::Error::other)?;
     let mut pipe = Pipe {
@@ -72,7 +77,11 @@ impl Pipe {
         match (completion.owner, completion.event) {
             (Owner::Listener, Event::Accepted(connection)) => {
                 self.idle.push_back(self.sources.len());
-                self.sources.push(connection?);
+                let connection = connection?;
+                if self.sources.len() >= CROWD {
+                    SockRef::from(&connection).set_recv_buffer_size(RECEIVE_BUFFER_IN_CROWD)?;
+                }
+                self.sources.push(connection);
             }
             (Owner::Source(key), event) => {
                 let ended = matches!(event, Event::EndOfStream);

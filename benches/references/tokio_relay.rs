@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr_iter, memrchr};
+use slackwater::limits::SEND_BUFFER_NEAR;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
@@ -31,6 +33,7 @@ pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
 async fn relay(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(from).await?;
     let sink = TcpStream::connect(to).await?;
+    SockRef::from(&sink).set_send_buffer_size(SEND_BUFFER_NEAR)?;
     let (queue, queued) = channel(QUEUE);
     tokio::spawn(write(sink, queued));
     loop {

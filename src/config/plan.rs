@@ -118,6 +118,13 @@ pub struct SocketFile {
     pub mode: Option<u32>,
 }
 
+impl Source {
+    /// Whether its senders wait where there is no room: they are connected, and nothing of theirs is thrown away.
+    pub fn can_wait(&self) -> bool {
+        self.overflow == Overflow::Block && !matches!(self.listen, Listen::Udp(_) | Listen::Unixgram(_))
+    }
+}
+
 /// What happens to a message for which there is no room within `max_in_flight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {

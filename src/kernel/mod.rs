@@ -182,6 +182,17 @@ pub trait Socket: Clone {
     fn peer(&self) -> Option<IpAddr>;
     /// Smoothed round trip of a TCP connection; zero of anything else.
     fn round_trip(&self) -> Duration;
+    /// Lets our kernel hold so many bytes of what is sent, and as many of its own book-keeping, instead of as many as it likes
+    /// (`SO_SNDBUF`, socket(7); `net.core.wmem_max` bounds it).
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn bound_send_buffer(&self, bytes: usize) -> io::Result<()>;
+    /// The same of what is received (`SO_RCVBUF`, `net.core.rmem_max`).
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()>;
     /// Bytes that the peer's TCP acknowledged since the handshake began; zero of anything else. It stays readable after a reset.
     fn acknowledged(&self) -> u64;
     /// Segments or datagrams that our kernel dropped for want of room, since the socket was made.

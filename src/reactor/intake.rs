@@ -18,7 +18,10 @@ use crate::config::plan::{Overflow, Source};
 use crate::framing::{Bounds, Framer, FramingError};
 use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
-use crate::limits::{BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, DATAGRAMS_A_TURN, IDLE_LOOKS};
+use crate::limits::{
+    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, CROWD, DATAGRAMS_A_TURN, IDLE_LOOKS,
+    RECEIVE_BUFFER_IN_CROWD,
+};
 use crate::socket::descriptors::is_shortage;
 use crate::socket::listener::Notice;
 use crate::socket::source::{Intake, SourceLink};
@@ -30,6 +33,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let Ok(client) = self.admit_client(source, &connection) else {
             return self.refuse_client(source, &connection, now);
         };
+        if medium == Medium::Tcp {
+            self.bound_unread(source, &connection);
+        }
         let key = self.open_link(source, connection, medium, now);
         self.links[key].client = client;
         match self.stage {
@@ -72,6 +78,16 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         if seats.announces(Notice::Refusal, now) {
             let (source, client) = (&plan.name, client.map(|client| client.to_string()));
             warn!(source, client, "refused: not in `allow`, or over `max_connections_per_client`");
+        }
+    }
+
+    /// Lets our kernel hold less that is not yet received from each, if they are many.
+    fn bound_unread(&self, source: usize, connection: &K::Socket) {
+        if self.links.len() < CROWD || self.sources[source].plan.receive_buffer.is_some() {
+            return;
+        }
+        if let Err(error) = connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD) {
+            debug!(%error, "a connection's receive buffer stays as it is");
         }
     }
 
@@ -234,13 +250,16 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Ends the receive of a link that had its turn while others wait, or one of whose sink links has its share.
+    /// Ends the receive of a link that had its turn while others wait, or that has to wait for a sink link. Where all have to, it ends by
+    /// itself, without buffers, and no call is spent on it.
     fn take_turns(&mut self, key: usize, now: Instant) {
         let Some(link) = self.links.get(key) else { return };
         let others_wait = !self.unarmed.is_empty();
         let turn = if link.medium().is_datagrams() { DATAGRAMS_A_TURN } else { BUFFERS_A_TURN };
         let had_its_turn = others_wait && link.taken() >= turn;
-        if had_its_turn || self.holds_back(key, now).is_some() {
+        let is_to_wait =
+            self.holds_back(key, now).is_some_and(|full| self.has_its_share(full) || !self.all_wait(now));
+        if had_its_turn || is_to_wait {
             self.links[key].cancel(&mut self.kernel, Owner::source(key));
         }
     }

@@ -60,8 +60,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let lanes = self.lanes.iter().filter_map(|lane| lane.exit.next_deadline());
         let listeners = self.listeners.iter().filter_map(|(_, listener)| listener.paused_until());
-        let held_back = self.lanes.iter().filter(|lane| !lane.held_back.is_empty());
-        let stalls = held_back.filter_map(|lane| lane.exit.stalls_at(now));
+        let links_wait = |lane: &&Lane<K>| !lane.held_back.is_empty() || !self.unarmed.is_empty();
+        let stalls = self.lanes.iter().filter(links_wait).filter_map(|lane| lane.exit.stalls_at(now));
         let idle = self.next_idle.filter(|_| self.stage == Stage::Running);
         lanes.chain(listeners).chain(self.drain_deadline()).chain(stalls).chain(idle).min()
     }
@@ -91,20 +91,29 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Lends the kernel buffers as far as `max_in_flight` allows, and arms links that wait for some.
+    /// Lends the kernel buffers as far as `max_in_flight` allows, and arms links that wait for some. None while all links are to wait:
+    /// fewer go round, and stay in the processor's caches.
     ///
     /// Invariant: `in flight + offered <= max_in_flight`. Half of what is free is offered, since buffers cannot be taken back
     /// and a drain needs some of its own. Arming no link until a good part of them is there keeps a flood from arming each
     /// link for one buffer at a time.
     pub(super) fn replenish(&mut self, now: Instant) {
         let free = self.max_in_flight.saturating_sub(self.ledger.bytes_in_flight());
-        self.kernel.offer(free / 2);
+        if !self.all_wait(now) {
+            self.kernel.offer(free / 2);
+        }
         self.give_back_memory();
         self.release_held_back(now);
         if self.kernel.offered_bytes() >= self.worth_arming() {
             self.arm_waiting(self.kernel.offered_bytes() / BUFFER_SIZE, now);
         }
         self.resume_accepting(now);
+    }
+
+    /// Whether whatever link is armed next has to wait for a sink link.
+    pub(super) fn all_wait(&self, now: Instant) -> bool {
+        self.sources.iter().all(|source| source.plan.can_wait())
+            && (0..self.lanes.len()).all(|lane| self.has_enough(lane, true, now))
     }
 
     /// The bytes of offered buffers that it takes to arm links: a quarter of the most that can be offered, or of one sink link's. Half

@@ -233,6 +233,14 @@ impl Socket for Rc<OwnedFd> {
         tcp_info(self.as_fd()).map_or(Duration::ZERO, |info| Duration::from_micros(info.rtt_micros.into()))
     }
 
+    fn bound_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self).set_send_buffer_size(bytes)
+    }
+
+    fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self).set_recv_buffer_size(bytes)
+    }
+
     fn acknowledged(&self) -> u64 {
         tcp_info(self.as_fd()).map_or(0, |info| info.bytes_acked)
     }

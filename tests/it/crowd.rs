@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGTERM};
+use rustix::process::{Pid as Process, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use slackwater::limits;
 use slackwater::limits::MAX_IN_FLIGHT_MIN;
 use slackwater::load::SinkHandle;
+use socket2::SockRef;
 
 use crate::support::confine::limited;
 use crate::support::hold::{assert_whole, feed, sink, sink_at};
@@ -100,6 +103,47 @@ fn silent_connections_keep_no_other_from_being_read() {
     drop((silent, last));
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("received"), end.book("delivered")), (0, 1, 1));
+}
+
+#[test]
+fn in_a_crowd_each_connection_may_leave_less_unread() {
+    let sink = sink();
+    let relay = Order::tcp("", &to(&sink)).args(&["--cores", "1"]).start();
+    let crowd = speak(relay.address(), limits::CROWD + 9);
+    assert!(sink.wait_for(crowd.len() as u64, HANG), "{:?}", sink.tally());
+    let bounded = receive_buffers(&relay).into_iter().filter(|bytes| *bytes == in_crowd()).count();
+    assert_eq!(bounded, 9);
+    assert_eq!(relay.terminate().code(), 0);
+}
+
+#[test]
+fn a_receive_buffer_that_was_asked_for_is_what_each_in_a_crowd_has() {
+    let sink = sink();
+    let relay = Order::tcp("?receive_buffer=64KiB", &to(&sink)).args(&["--cores", "1"]).start();
+    let crowd = speak(relay.address(), limits::CROWD + 10);
+    assert!(sink.wait_for(crowd.len() as u64, HANG), "{:?}", sink.tally());
+    assert_eq!(receive_buffers(&relay), vec![2 * 64 * 1024; crowd.len()]);
+    assert_eq!(relay.terminate().code(), 0);
+}
+
+/// What `SO_RCVBUF` says where the bound of a crowd was set: the kernel doubles it (socket(7)).
+fn in_crowd() -> usize {
+    let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("a bound");
+    2 * limits::RECEIVE_BUFFER_IN_CROWD.min(most.trim().parse().expect("a number"))
+}
+
+/// `SO_RCVBUF` of each connection that the relay accepted, in bytes.
+fn receive_buffers(relay: &Relay) -> Vec<usize> {
+    let process = pidfd_open(Process::from_raw(relay.pid().as_raw()).expect("a pid"), PidfdFlags::empty())
+        .expect("it lives");
+    let of = |descriptor| {
+        let socket = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()).ok()?;
+        let socket = SockRef::from(&socket);
+        let is_accepted =
+            socket.local_addr().ok()?.as_socket()? == relay.address() && socket.peer_addr().is_ok();
+        is_accepted.then(|| socket.recv_buffer_size().expect("it has one"))
+    };
+    procfs::descriptor_numbers(relay.pid()).into_iter().filter_map(of).collect()
 }
 
 #[test]

@@ -549,6 +549,14 @@ impl Socket for SimSocket {
         Duration::from_micros(100)
     }
 
+    fn bound_send_buffer(&self, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bound_receive_buffer(&self, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     fn acknowledged(&self) -> u64 {
         self.with(|world, id| world.acknowledged(id))
     }

@@ -13,7 +13,8 @@ use crate::config::plan::Confirm;
 use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{
-    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, PROVEN_AFTER,
+    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, NEAR, PROVEN_AFTER,
+    SEND_BUFFER_NEAR,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -91,6 +92,9 @@ impl<S: Socket> Connection<S> {
             // At once and without TIME_WAIT: the port is the sink's.
             socket.reset_on_close()?;
             return Err(io::Error::other("nobody listens there; the connection was to itself"));
+        }
+        if medium == Medium::Tcp && is_near(socket.round_trip()) {
+            socket.bound_send_buffer(SEND_BUFFER_NEAR)?;
         }
         let baseline = socket.acknowledged();
         Ok(Connection {
@@ -321,9 +325,48 @@ impl After {
     }
 }
 
+/// Whether so few bytes fill the way to a peer that more would only lie in our kernel. A round trip of zero was not measured.
+fn is_near(round_trip: Duration) -> bool {
+    !round_trip.is_zero() && round_trip <= NEAR
+}
+
 fn shortest_look(pace: Pace) -> Duration {
     match pace {
         Pace::Steady => CONFIRM_WAIT_MIN,
         Pace::Hurried => CONFIRM_WAIT_MIN_DRAINING,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::rc::Rc;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn a_round_trip_that_was_measured_tells_whether_a_peer_is_near() {
+        assert!(is_near(NEAR) && is_near(Duration::from_micros(1)));
+        assert!(!is_near(NEAR + Duration::from_micros(1)));
+        assert!(!is_near(Duration::ZERO), "it was not measured");
+    }
+
+    #[test]
+    fn our_kernel_holds_little_of_what_a_near_peer_is_sent() {
+        let most: usize =
+            std::fs::read_to_string("/proc/sys/net/core/wmem_max").unwrap().trim().parse().unwrap();
+        let bound = 2 * SEND_BUFFER_NEAR.min(most);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let is_bounded = |_| {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = Rc::new(OwnedFd::from(stream));
+            Connection::open(0, Rc::clone(&socket), Medium::Tcp, Confirm::Acked, Instant::now()).unwrap();
+            SockRef::from(&socket).send_buffer_size().unwrap() == bound
+        };
+        // On a machine that is busy one handshake may take long.
+        assert!((0..100).any(is_bounded));
     }
 }

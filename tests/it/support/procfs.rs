@@ -43,6 +43,16 @@ pub fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there").count()
 }
 
+/// Their numbers.
+pub fn descriptor_numbers(pid: Pid) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
+    entries
+        .map(|entry| {
+            entry.expect("an entry").file_name().to_str().and_then(|n| n.parse().ok()).expect("a number")
+        })
+        .collect()
+}
+
 /// Numbers of fields in /proc/PID/stat, as proc(5) counts them.
 const FIRST_AFTER_NAME: usize = 3;
 const UTIME: usize = 14;
