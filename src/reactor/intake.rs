@@ -349,13 +349,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// The sink link that has enough, and for which this link therefore waits. Senders of datagrams cannot wait.
+    /// The sink link that has enough, and for which this link therefore waits.
     pub(super) fn holds_back(&self, key: usize, now: Instant) -> Option<usize> {
         let link = &self.links[key];
-        let can_wait = !link.medium().is_datagrams();
-        match self.sources[link.source].plan.overflow {
+        let plan = &self.sources[link.source].plan;
+        match plan.overflow {
             Overflow::Block => {
-                link.route.lanes().iter().copied().find(|&lane| self.has_enough(lane, can_wait, now))
+                link.route.lanes().iter().copied().find(|&lane| self.has_enough(lane, plan.can_wait(), now))
             }
             Overflow::DropNewest => None,
         }

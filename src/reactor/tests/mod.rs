@@ -14,10 +14,10 @@ use nix::sys::eventfd::EventFd;
 
 use super::*;
 use crate::config::RunArgs;
-use crate::config::plan::{Confirm, Sink, Target};
+use crate::config::plan::{Confirm, HostPort, Listen, Overflow, Sink, Target};
 use crate::kernel::{Address, Waits};
 use crate::ledger::{Way, all_drained};
-use crate::limits::MAX_IN_FLIGHT_MIN;
+use crate::limits::{AHEAD, MAX_IN_FLIGHT_MIN, STALL};
 use crate::message::Framing;
 use crate::ring::{Ring, Support};
 use crate::socket::sink::Endpoint;
@@ -110,6 +110,7 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     }
 }
 
+/// A reactor that is not run, from a source whose connections the test does without to a sink that is never written to.
 fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
@@ -150,4 +151,42 @@ fn the_books_of_a_reactor_that_panicked_are_whole() {
     let abandoned = Totals { received: 2, abandoned: 2, ..Totals::default() };
     assert_eq!((books.totals, books.sources, books.sinks), (abandoned, vec![abandoned], vec![abandoned]));
     assert!(control.is_broken() && control.published.read().is_drained());
+}
+
+/// Lets the sink link have as much waiting as it is to have; it last took something `now`.
+fn fill(reactor: &mut Reactor<Ring<Owner>>, now: Instant) {
+    let body = Bytes::from([vec![b'x'; AHEAD], vec![b'\n']].concat());
+    let ticket = reactor.ledger.admit(Way { source: 0, sink: 0 }, 1, body.len());
+    let run = Run { head: Bytes::new(), body, messages: 1, framing: Framing::Line };
+    let Exit::Socket(link) = &mut reactor.lanes[0].exit else { unreachable!("a file is ours") };
+    link.queue_mut().push(run, ticket, now);
+    link.queue_mut().advance(1, now);
+}
+
+#[test]
+fn links_that_wait_for_buffers_get_some_at_the_stall_of_the_sink_that_they_would_wait_for() {
+    let ((mut reactor, _control), now) = (reactor(), Instant::now());
+    fill(&mut reactor, now);
+    assert_eq!(reactor.next_deadline(now), None, "nobody waits");
+    reactor.unarmed.push(0, 0);
+    reactor.replenish(now);
+    assert_eq!(reactor.kernel.offered_bytes(), 0, "they would go round for nothing");
+    assert_eq!(reactor.next_deadline(now), Some(now + STALL), "nothing else may wake it");
+    reactor.replenish(now + STALL);
+    assert!(reactor.kernel.offered_bytes() > 0);
+}
+
+#[test]
+fn senders_that_cannot_wait_are_received_from_however_much_waits_for_the_sink() {
+    let (plan, _) = plan();
+    let address = HostPort { host: "127.0.0.1".to_owned(), port: 514 };
+    let datagrams = Source { listen: Listen::Udp(address), ..plan.clone() };
+    let drops = Source { overflow: Overflow::DropNewest, ..plan };
+    for plan in [datagrams, drops] {
+        let ((mut reactor, _control), now) = (reactor(), Instant::now());
+        fill(&mut reactor, now);
+        reactor.sources[0].plan = plan;
+        reactor.replenish(now);
+        assert!(reactor.kernel.offered_bytes() > 0, "{:?}", reactor.sources[0].plan);
+    }
 }
