@@ -110,7 +110,7 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     }
 }
 
-/// A reactor that is not run, from a source whose connections the test does without to a sink that is never written to.
+/// A reactor that a test drives step by step: its source has no listener, and its sink is never written to.
 fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
