@@ -11,7 +11,7 @@ use slackwater::load::{self, Place, SendPlan, SinkHandle};
 use slackwater::message::Framing;
 
 use crate::cases::Case;
-use crate::process::{Running, wait_until};
+use crate::process::{self, Running, wait_until};
 use crate::relays::{BYTE_PIPE, Relay};
 use crate::results::Sample;
 
@@ -19,6 +19,12 @@ use crate::results::Sample;
 const MARGIN: Duration = Duration::from_millis(1500);
 /// How long system calls are counted.
 const CALLS_FOR: Duration = Duration::from_millis(500);
+/// How long it must not be short of memory for TCP to count as settled.
+const IN_SUPPLY: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long the kernel may take to have memory for TCP again.
+const SETTLED_WITHIN: Duration = Duration::from_secs(100);
 
 /// Measures `relay` for about `duration`.
 pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<dyn Error>> {
@@ -36,8 +42,8 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         style: case.style,
         framing,
         send_buffer: case.send_buffer,
-        // Not by a stop: what a thousand connections have in the kernel takes longer than that is patient.
-        duration: Some(case.warm_up + duration + CALLS_FOR + MARGIN),
+        // Not by a stop, if that can be foreseen: what a thousand connections have in the kernel takes longer than that is patient.
+        duration: (!case.settles).then_some(case.warm_up + duration + CALLS_FOR + MARGIN),
         ..SendPlan::new(to)
     };
     let sending = load::start(plan)?;
@@ -45,12 +51,17 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         .map_err(|error| format!("{error}: {}", running.log()))?;
     wait_until("every connection is open", || is_udp || running.descriptors() > case.connections as usize)?;
     thread::sleep(case.warm_up);
+    let settled_after = case.settles.then(await_memory).transpose()?;
 
     let counter = Counter { sink: &sink, case, relay };
     let mut sample = window(&running, &counter, duration);
     sample.system_calls_per_message = calls(&running, &counter);
     sample.peak_rss_kib = Some(running.peak_rss_kib());
+    sample.settled_seconds = settled_after.map(|after| after.as_secs_f64());
 
+    if case.settles {
+        sending.stopper().stop();
+    }
     let sent = sending.finish();
     let is_verified = !is_udp && relay != BYTE_PIPE;
     if is_verified {
@@ -68,6 +79,23 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         .into());
     }
     Ok(sample)
+}
+
+/// Waits until the kernel has not been short of memory for TCP for a while, and says for how long it was. Shortage begins above the
+/// second figure of `tcp_mem` and ends below the first (tcp(7)).
+fn await_memory() -> Result<Duration, Box<dyn Error>> {
+    let begun = Instant::now();
+    let mut ended = begun;
+    while ended.elapsed() < IN_SUPPLY {
+        if process::is_short_of_tcp_memory()? {
+            ended = Instant::now();
+        }
+        if begun.elapsed() > SETTLED_WITHIN {
+            return Err(format!("the kernel is short of memory for TCP for {SETTLED_WITHIN:?}").into());
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    Ok(ended - begun)
 }
 
 /// How many messages have arrived.

@@ -36,6 +36,15 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
 
+/// Whether the kernel is short of memory for TCP ("press" in /proc/net/protocols, `proto_seq_printf` in net/core/sock.c).
+pub fn is_short_of_tcp_memory() -> io::Result<bool> {
+    const PRESS: usize = 4;
+    let protocols = fs::read_to_string("/proc/net/protocols")?;
+    let tcp = protocols.lines().map(str::split_whitespace).find(|line| line.clone().next() == Some("TCP"));
+    let press = tcp.and_then(|mut line| line.nth(PRESS));
+    press.map(|press| press == "yes").ok_or_else(|| io::Error::other("no TCP in /proc/net/protocols"))
+}
+
 /// A relay and its folder; killed when it is dropped.
 pub struct Running {
     child: Child,
