@@ -316,7 +316,7 @@ impl Results {
             }
             let _ = write!(text, "\n|---|{}\n", "---:|".repeat(columns.len()));
             for (relay, samples) in relays {
-                let _ = write!(text, "| {relay} |");
+                let _ = write!(text, "| {relay}{} |", self.of_rounds(samples));
                 for column in &columns {
                     let _ = write!(
                         text,
@@ -329,6 +329,14 @@ impl Results {
             }
         }
         text
+    }
+
+    /// What is said of a relay that some rounds could not measure.
+    fn of_rounds(&self, samples: &[Sample]) -> String {
+        match samples.len() == self.rounds {
+            true => String::new(),
+            false => format!(" ({} of {} rounds)", samples.len(), self.rounds),
+        }
     }
 
     /// The targets as a Markdown table, of which only those that were measured.
