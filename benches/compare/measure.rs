@@ -57,6 +57,9 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
     let mut sample = window(&running, &counter, duration);
     sample.system_calls_per_message = calls(&running, &counter);
     sample.peak_rss_kib = Some(running.peak_rss_kib());
+    if let Some(status) = running.ended()? {
+        return Err(format!("it ended while it was measured, by {status}: {}", running.log()).into());
+    }
     sample.settled_seconds = settled_after.map(|after| after.as_secs_f64());
 
     if case.settles {

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -126,6 +126,11 @@ impl Running {
         // The last line: "100.00  0.123  12  3456  7 total".
         let report = fs::read_to_string(report).ok()?;
         report.lines().last()?.split_whitespace().nth(3)?.parse().ok()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
     }
 
     /// Sends TERM and waits for the end; `None` if it did not come.
