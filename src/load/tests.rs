@@ -155,7 +155,10 @@ fn a_cut_loses_nothing_that_was_acknowledged() {
     let sent = sending.finish();
     assert_eq!(sent.count(End::Reset), 4, "{sent:?}");
     let report = sink.finish();
-    assert_eq!((report.lost(&sent), report.tally.messages), (0, sent.acked_messages()));
+    assert_eq!(report.lost(&sent), 0);
+    // What came last may never have been acknowledged: our kernel delays that.
+    let acknowledged_or_written = sent.acked_messages()..=sent.written_messages();
+    assert!(acknowledged_or_written.contains(&report.tally.messages), "{:?}, {sent:?}", report.tally);
     assert!(report.tally.is_whole(), "{:?}", report.tally);
 }
 
