@@ -129,6 +129,8 @@ pub(super) struct Pool {
     /// Free, without memory.
     cold: Vec<u16>,
     offered: usize,
+    /// Which entry of the ring each buffer was offered in last.
+    places: Box<[usize]>,
     /// Whether a buffer is made of whole pages.
     is_paged: bool,
 }
@@ -154,6 +156,7 @@ impl Pool {
             warm: VecDeque::new(),
             cold: (0..total).rev().collect(),
             offered: 0,
+            places: vec![0; usize::from(total)].into(),
             is_paged: page.is_some_and(|page| BUFFER_SIZE.is_multiple_of(page as usize)),
         })
     }
@@ -198,15 +201,21 @@ impl Pool {
     }
 
     fn write_entry(&mut self, id: u16) {
-        let index = usize::from(self.tail) % BUFFERS_OFFERED_MAX;
-        // SAFETY: `index` is within the mapping.
-        let mut entry = unsafe { self.entries.base.cast::<BufRingEntry>().add(index) };
+        let place = usize::from(self.tail) % BUFFERS_OFFERED_MAX;
+        self.places[usize::from(id)] = place;
+        let mut entry = self.entry(place);
         // SAFETY: the kernel reads an entry only once the tail covers it, which is not yet so; zeroed memory is an entry.
         let entry = unsafe { entry.as_mut() };
         entry.set_addr(self.memory.buffer(id).as_ptr() as u64);
         entry.set_len(BUFFER_SIZE as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn entry(&self, place: usize) -> NonNull<BufRingEntry> {
+        debug_assert!(place < BUFFERS_OFFERED_MAX);
+        // SAFETY: the mapping has that many entries.
+        unsafe { self.entries.base.cast::<BufRingEntry>().add(place) }
     }
 
     fn publish_tail(&self) {
@@ -225,10 +234,36 @@ impl Pool {
         Some(Lease { memory: Arc::clone(&self.memory), id, len })
     }
 
+    /// The same of a bundle, which goes on in the buffers that were offered behind that one, each filled to its end before the next
+    /// (`IORING_RECVSEND_BUNDLE`, io_uring_enter(2), kernel 6.10).
+    ///
+    /// How long each of them is stands in its entry: the kernel may have shortened that for an earlier receive that came to nothing
+    /// (`io_ring_buffers_peek` in io_uring/kbuf.c). Entries are written anew only after all completions that were there are reaped.
+    pub(super) fn lease_each(&mut self, flags: u32, len: usize, mut each: impl FnMut(Lease)) {
+        let first = cqueue::buffer_select(flags).expect("data of a buffer-select receive is in a buffer");
+        let (mut place, mut left) = (self.places[usize::from(first)], len);
+        while left > 0 {
+            // SAFETY: the kernel writes to entries only within this thread's system calls.
+            let entry = unsafe { self.entry(place).as_ref() };
+            let filled = left.min(entry.len() as usize);
+            self.offered -= 1;
+            each(Lease { memory: Arc::clone(&self.memory), id: entry.bid(), len: filled });
+            left -= filled;
+            place = (place + 1) % BUFFERS_OFFERED_MAX;
+        }
+    }
+
     /// A free buffer for a plain system call.
     pub(super) fn take(&mut self) -> Option<Blank> {
         self.collect_returned();
         let id = self.next_free()?;
         Some(Blank(Lease { memory: Arc::clone(&self.memory), id, len: BUFFER_SIZE }))
+    }
+
+    /// As the kernel does where it knows that so much is there to be received.
+    #[cfg(test)]
+    pub(super) fn shorten_first(&mut self, len: u32) {
+        // SAFETY: the kernel reads entries only within this thread's system calls.
+        unsafe { self.entry(0).as_mut() }.set_len(len);
     }
 }

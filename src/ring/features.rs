@@ -62,6 +62,12 @@ impl Support {
                 cost: "each is asked for again after every completion: more processor time, and no datagram sources",
             },
             Feature {
+                name: "receives of several buffers (IORING_RECVSEND_BUNDLE without its early faults)",
+                since: "6.17",
+                works: self.bundles,
+                cost: "each receive fills one buffer: more processor time under load",
+            },
+            Feature {
                 name: "IORING_FEAT_MIN_TIMEOUT",
                 since: "6.12",
                 works: self.gathers,
@@ -81,13 +87,15 @@ mod tests {
     fn what_the_tests_run_with_is_there() {
         let features = Support::detect().unwrap().features().unwrap();
         assert!(features.iter().filter(|feature| feature.cost.is_empty()).all(|feature| feature.works));
-        let without = Support { deferred: false, multishot: false, gathers: false }.features().unwrap();
+        let without =
+            Support { deferred: false, multishot: false, bundles: false, gathers: false }.features().unwrap();
         let missing = without.iter().filter(|feature| !feature.works).map(|feature| feature.name);
         assert_eq!(
             missing.collect::<Vec<_>>(),
             [
                 "IORING_SETUP_SINGLE_ISSUER | DEFER_TASKRUN",
                 "multishot accept and receive",
+                "receives of several buffers (IORING_RECVSEND_BUNDLE without its early faults)",
                 "IORING_FEAT_MIN_TIMEOUT"
             ]
         );

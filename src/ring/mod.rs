@@ -244,28 +244,29 @@ impl<O: Copy> Ring<O> {
     pub fn reap(&mut self, completions: &mut Vec<Completion<O>>) {
         let mut queue = self.uring.completion();
         for entry in &mut queue {
-            if let Some(completion) = settle(&mut self.slots, &mut self.pool, &entry) {
-                completions.push(completion);
-            }
+            settle(&mut self.slots, &mut self.pool, &entry, completions);
         }
     }
 }
 
-/// Turns a completion into an event; the last one ends the operation and frees its slot.
+/// Turns a completion into events: one, or one for each buffer of a bundle. The last completion ends the operation and frees its slot.
 fn settle<O: Copy>(
     slots: &mut Slots<InFlight<O>>,
     pool: &mut buffers::Pool,
     entry: &cqueue::Entry,
-) -> Option<Completion<O>> {
+    completions: &mut Vec<Completion<O>>,
+) {
     let token = Token::from_user_data(entry.user_data());
     if cqueue::more(entry.flags()) {
-        let in_flight = slots.get_mut(token)?;
-        let (owner, event) = (in_flight.owner, in_flight.operation.progress(entry, pool));
-        return Some(Completion { owner, token, event, last: false });
+        let Some(InFlight { owner, operation }) = slots.get_mut(token) else { return };
+        let mut emit = |event| completions.push(Completion { owner: *owner, token, event, last: false });
+        operation.progress(entry, pool, &mut emit);
+    } else {
+        let Some(InFlight { owner, operation }) = slots.remove(token) else { return };
+        let mut emit = |event| completions.push(Completion { owner, token, event, last: false });
+        operation.complete(entry, pool, &mut emit);
+        completions.last_mut().expect("the last completion is an event").last = true;
     }
-    let in_flight = slots.remove(token)?;
-    let (owner, event) = (in_flight.owner, in_flight.operation.complete(entry, pool));
-    Some(Completion { owner, token, event, last: true })
 }
 
 /// `ETIME`: the timeout came first. `EINTR`: the process was stopped and continued. `EAGAIN`, `EBUSY`: the kernel wants its
@@ -297,9 +298,11 @@ impl<O> Ring<O> {
         for entry in self.uring.completion() {
             let token = Token::from_user_data(entry.user_data());
             if cqueue::more(entry.flags()) {
-                drop(self.slots.get_mut(token).map(|over| over.operation.progress(&entry, &mut self.pool)));
+                let Some(in_flight) = self.slots.get_mut(token) else { continue };
+                in_flight.operation.progress(&entry, &mut self.pool, &mut drop);
             } else {
-                drop(self.slots.remove(token).map(|over| over.operation.complete(&entry, &mut self.pool)));
+                let Some(over) = self.slots.remove(token) else { continue };
+                over.operation.complete(&entry, &mut self.pool, &mut drop);
             }
         }
     }

@@ -87,12 +87,12 @@ impl Operation {
         }
     }
 
-    /// What a completion of this operation means that is not its last one.
-    pub(super) fn progress(&self, completion: &cqueue::Entry, pool: &mut Pool) -> Event {
+    /// Tells `emit` what a completion of this operation means that is not its last one.
+    pub(super) fn progress(&self, completion: &cqueue::Entry, pool: &mut Pool, emit: &mut impl FnMut(Event)) {
         match self {
-            Operation::Accept { .. } => accepted(completion),
-            Operation::Receive { .. } => received(completion, pool),
-            Operation::ReceiveDatagrams { ask, .. } => datagram_received(completion, pool, ask),
+            Operation::Accept { .. } => emit(accepted(completion)),
+            Operation::Receive { .. } => received(completion, pool, emit),
+            Operation::ReceiveDatagrams { ask, .. } => emit(datagram_received(completion, pool, ask)),
             Operation::Watch { .. }
             | Operation::Send { .. }
             | Operation::AwaitRoom { .. }
@@ -103,11 +103,11 @@ impl Operation {
         }
     }
 
-    /// What the last completion means; the operation is over and gives back what it owned.
-    pub(super) fn complete(self, completion: &cqueue::Entry, pool: &mut Pool) -> Event {
-        match self {
+    /// Tells `emit` what the last completion means, at least one event; the operation is over and gives back what it owned.
+    pub(super) fn complete(self, completion: &cqueue::Entry, pool: &mut Pool, emit: &mut impl FnMut(Event)) {
+        emit(match self {
             Operation::Accept { .. } => accepted(completion),
-            Operation::Receive { .. } => received(completion, pool),
+            Operation::Receive { .. } => return received(completion, pool, emit),
             Operation::ReceiveDatagrams { ask, .. } => datagram_received(completion, pool, &ask),
             Operation::Watch { .. } => Event::Watched(outcome(completion)),
             Operation::Send { gather, .. } | Operation::Write { gather, .. } => {
@@ -117,7 +117,7 @@ impl Operation {
             Operation::Connect { .. } => Event::Connected(outcome(completion).map(drop)),
             Operation::Wake { .. } => Event::Woken(outcome(completion).map(drop)),
             Operation::Cancel { .. } => Event::Canceled,
-        }
+        });
     }
 }
 
@@ -134,6 +134,9 @@ fn accept_entry(listener: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
 }
 
 fn receive_entry(socket: &Rc<OwnedFd>, support: Support) -> squeue::Entry {
+    if support.bundles {
+        return opcode::RecvMultiBundle::new(fd(socket), GROUP).build();
+    }
     if support.multishot {
         return opcode::RecvMulti::new(fd(socket), GROUP).build();
     }
@@ -176,15 +179,19 @@ fn accepted(completion: &cqueue::Entry) -> Event {
     }))
 }
 
-/// A buffer that comes with no data goes straight back to its pool: the lease is dropped here.
-fn received(completion: &cqueue::Entry, pool: &mut Pool) -> Event {
-    let result = outcome(completion);
-    let lease = pool.lease(completion.flags(), result.unwrap_or(0));
-    match (result, lease) {
-        (Ok(0), _) => Event::EndOfStream,
-        (Ok(_), Some(lease)) => Event::Received(lease),
-        (Ok(_), None) => unreachable!("data of a buffer-select receive is in a buffer"),
-        (Err(errno), _) => Event::ReceiveFailed(errno),
+/// One event for each buffer. One that comes with no data goes straight back to its pool: the lease is dropped here.
+fn received(completion: &cqueue::Entry, pool: &mut Pool, emit: &mut impl FnMut(Event)) {
+    let (result, flags) = (outcome(completion), completion.flags());
+    match result {
+        Ok(0) => {
+            drop(pool.lease(flags, 0));
+            emit(Event::EndOfStream);
+        }
+        Ok(len) => pool.lease_each(flags, len, |lease| emit(Event::Received(lease))),
+        Err(errno) => {
+            drop(pool.lease(flags, 0));
+            emit(Event::ReceiveFailed(errno));
+        }
     }
 }
 

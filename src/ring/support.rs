@@ -19,6 +19,10 @@ use crate::limits::{BUFFER_SIZE, COMPLETION_ENTRIES, SUBMISSION_ENTRIES};
 
 /// The oldest kernel that is supported: the first with `IORING_SETUP_DEFER_TASKRUN`.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
+/// The first kernel whose bundles lose no byte. Those from 6.13.11 to 6.16 may leave a gap, or take buffers out of order, where a receive
+/// went on in a second step ("io_uring/net: only retry recv bundle for a full transfer", 6.15; "io_uring/kbuf: flag partial buffer
+/// mappings", 6.16; "io_uring/net: commit partial buffers on retry", 6.17). No trial shows that, so this one asks for the version.
+const SOUND_BUNDLES: (u32, u32) = (6, 17);
 /// Generous bound on the self-test's one byte over a socket pair.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +33,9 @@ pub struct Support {
     pub deferred: bool,
     /// Multishot accept (5.19) and receive (6.0); without them each is armed again after every completion.
     pub multishot: bool,
+    /// Multishot receives that fill several buffers at once (`IORING_RECVSEND_BUNDLE`, 6.10, used from 6.17 on); without them each fills
+    /// one.
+    pub bundles: bool,
     /// Waits for several completions that end early when one is there (`IORING_FEAT_MIN_TIMEOUT`, 6.12); without them `gather` has no
     /// effect.
     pub gathers: bool,
@@ -143,17 +150,26 @@ fn release() -> String {
     uname().map_or_else(|errno| errno.to_string(), |name| name.release().to_string_lossy().into_owned())
 }
 
-fn is_too_old(release: &str) -> bool {
+/// Major and minor number of a release, if it begins with them.
+fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < OLDEST_KERNEL,
-        _ => false,
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
     }
+}
+
+fn is_too_old(release: &str) -> bool {
+    version(release).is_some_and(|version| version < OLDEST_KERNEL)
+}
+
+fn has_sound_bundles(release: &str) -> bool {
+    version(release).is_some_and(|version| version >= SOUND_BUNDLES)
 }
 
 impl Support {
     /// Everything that a supported kernel has.
-    const FULL: Support = Support { deferred: true, multishot: true, gathers: true };
+    const FULL: Support = Support { deferred: true, multishot: true, bundles: true, gathers: true };
 
     /// Finds out what works by using it once.
     ///
@@ -172,8 +188,9 @@ impl Support {
             Err(error) => return Err(error),
         };
         let gathers = uring.params().is_feature_min_timeout();
-        let multishot = receives_one_byte(Support { deferred, multishot: true, gathers })?;
-        Ok(Support { deferred, multishot, gathers })
+        let bundles = uring.params().is_feature_recvsend_bundle() && has_sound_bundles(&release);
+        let multishot = receives_one_byte(Support { deferred, multishot: true, bundles, gathers })?;
+        Ok(Support { deferred, multishot, bundles: multishot && bundles, gathers })
     }
 
     /// A ring without buffers.
@@ -246,6 +263,19 @@ mod tests {
             ("unknown", false),
         ] {
             assert_eq!(is_too_old(release), too_old, "{release}");
+        }
+    }
+
+    #[test]
+    fn bundles_are_used_from_6_17_on() {
+        for (release, sound) in [
+            ("6.16.12", false),
+            ("6.17.0-rc1", true),
+            ("6.18.44-vm", true),
+            ("7.0-rc1", true),
+            ("unknown", false),
+        ] {
+            assert_eq!(has_sound_bundles(release), sound, "{release}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::limits::BUFFERS_OFFERED_MAX;
 
 const HANG: Duration = Duration::from_secs(10);
-const PLAIN: Support = Support { deferred: false, multishot: false, gathers: false };
+const PLAIN: Support = Support { deferred: false, multishot: false, bundles: false, gathers: false };
 
 fn ring(support: Support) -> Ring<u8> {
     Ring::new(support, 8 * BUFFER_SIZE).expect("a ring")
@@ -60,6 +60,89 @@ fn a_multishot_receive_stays_armed_until_the_end_of_the_stream() {
     assert_eq!(received(&rest), b"two");
     assert!(matches!(rest.last().unwrap().event, Event::EndOfStream));
     assert_eq!(ring.in_flight(), 0);
+}
+
+/// Both ends of a TCP connection over loopback, the receiving one with room for `bytes`.
+fn tcp_pair(bytes: usize) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(bytes).unwrap();
+    let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (sender, listener.accept().unwrap().0)
+}
+
+/// Bytes of which no two near each other are followed by the same ones.
+fn pattern(len: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| random.u8(..)).take(len).collect()
+}
+
+/// What a receiver that is ready gets in one park, and by how many completions of the kernel.
+fn received_at_once(ring: &mut Ring<u8>, sent: &[u8]) -> (Vec<Completion<u8>>, usize) {
+    let (mut sender, receiver) = tcp_pair(2 * sent.len());
+    sender.write_all(sent).unwrap();
+    let (mut there, deadline) = (vec![0; sent.len()], Instant::now() + HANG);
+    while receiver.peek(&mut there).unwrap() < sent.len() {
+        assert!(Instant::now() < deadline, "loopback is stuck");
+    }
+    ring.receive(1, &Rc::new(receiver.into()));
+    ring.park(Some(HANG), Duration::ZERO).unwrap();
+    let entries = ring.uring.completion().len();
+    let mut completions = Vec::new();
+    ring.reap(&mut completions);
+    (completions, entries)
+}
+
+#[test]
+fn one_completion_brings_several_buffers_in_their_order() {
+    let mut ring = ring(detected());
+    let sent = pattern(2 * BUFFER_SIZE + BUFFER_SIZE / 2);
+    // The ring's entries are used in turns: from each of them on.
+    for _ in 0..BUFFERS_OFFERED_MAX {
+        ring.offer(3 * BUFFER_SIZE);
+        let (completions, entries) = received_at_once(&mut ring, &sent);
+        assert!(received(&completions) == sent, "they are mixed up");
+        assert!(!detected().bundles || entries < completions.len(), "{entries} entries");
+        assert_eq!(ring.offered_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_buffer_that_the_kernel_shortened_is_as_long_as_it_says() {
+    let mut ring = ring(detected());
+    let sent = pattern(2 * BUFFER_SIZE);
+    ring.offer(3 * BUFFER_SIZE);
+    ring.pool.shorten_first(1000);
+    let (completions, _) = received_at_once(&mut ring, &sent);
+    assert!(received(&completions) == sent, "they are mixed up");
+    assert_eq!(ring.offered_bytes(), 0);
+}
+
+#[test]
+fn a_stream_is_received_as_it_was_sent_however_it_is_cut() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..40 {
+        let (mut sender, receiver) = tcp_pair(random.usize(4096..4 * BUFFER_SIZE));
+        let receiver = Rc::new(OwnedFd::from(receiver));
+        let sent = pattern(random.usize(1..40 * BUFFER_SIZE));
+        let writes = random.usize(1..3 * BUFFER_SIZE);
+        let (mut got, mut ring) = (Vec::new(), ring(detected()));
+        std::thread::scope(|scope| {
+            let sent = &sent;
+            scope.spawn(move || {
+                sent.chunks(writes).for_each(|part| sender.write_all(part).unwrap());
+                drop(sender);
+            });
+            let mut over = false;
+            while !over {
+                ring.offer(random.usize(1..9) * BUFFER_SIZE);
+                ring.receive(1, &receiver);
+                let part = reap_until(&mut ring, |all| all.iter().any(|one| one.last));
+                got.extend(received(&part));
+                over = matches!(part.last().unwrap().event, Event::EndOfStream);
+            }
+        });
+        assert!(got == sent, "round {round}: {} bytes of {} that were sent", got.len(), sent.len());
+    }
 }
 
 #[test]

@@ -97,14 +97,23 @@ fn lines(sink: &TcpListener, count: usize) -> Vec<String> {
 /// Also as an older kernel's io_uring makes it do.
 #[test]
 fn it_relays_and_drains_with_whatever_the_ring_can_do() {
-    for (deferred, multishot) in [(true, true), (true, false), (false, true), (false, false)] {
+    let bundles = Support::detect().unwrap().bundles;
+    for (deferred, multishot, bundles) in [
+        (true, true, bundles),
+        (true, true, false),
+        (true, false, false),
+        (false, true, bundles),
+        (false, true, false),
+        (false, false, false),
+    ] {
         let sink = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, started) = start_tcp(Support { deferred, multishot, gathers: false }, &sink);
+        let support = Support { deferred, multishot, bundles, gathers: false };
+        let (address, started) = start_tcp(support, &sink);
         let mut senders: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for round in 0..3 {
             senders.iter_mut().for_each(|sender| writeln!(sender, "message {round}").unwrap());
         }
-        assert_eq!(lines(&sink, 9).len(), 9, "{:?}", (deferred, multishot));
+        assert_eq!(lines(&sink, 9).len(), 9, "{support:?}");
         let books = started.drain().totals;
         assert_eq!((books.received, books.delivered, books.in_flight), (9, 9, 0));
     }
