@@ -8,8 +8,9 @@ use slackwater::load::Style;
 use slackwater::message::Framing;
 
 use crate::relays::{
-    BYTE_PIPE, CARBON, GATHER, HAPROXY, HAPROXY_SPLICE, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP,
-    Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
+    BYTE_PIPE, CARBON, FOUR_LINKS, GATHER, HAPROXY, HAPROXY_SPLICE, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG,
+    RSYSLOG_UDP, Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES,
+    WRITTEN,
 };
 
 /// A load on one relay after the other.
@@ -87,7 +88,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: CROWD,
-        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
+        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, FOUR_LINKS],
         connections: 1000,
         size: 256,
         style: Style::Bulk,

@@ -67,6 +67,13 @@ pub const TWO_CORES: Relay = Relay::Slackwater {
     to: "",
     arguments: &["--cores", "2"],
 };
+pub const FOUR_LINKS: Relay = Relay::Slackwater {
+    scheme: "tcp",
+    name: "slackwater, 4 connections to the sink",
+    from: "",
+    to: "?connections=4",
+    arguments: ONE,
+};
 pub const GATHER: Relay = Relay::Slackwater {
     scheme: "tcp",
     name: "slackwater, gather=200us",
