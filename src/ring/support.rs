@@ -270,7 +270,7 @@ mod tests {
     fn bundles_are_used_from_6_17_on() {
         for (release, sound) in [
             ("6.16.12", false),
-            ("6.17.0-rc1", true),
+            ("6.17.0", true),
             ("6.18.44-vm", true),
             ("7.0-rc1", true),
             ("unknown", false),
