@@ -153,7 +153,8 @@ fn a_cut_loses_nothing_that_was_acknowledged() {
     assert!(sink.wait_for(10_000, HANG));
     sink.cut_all();
     let sent = sending.finish();
-    assert_eq!(sent.count(End::Reset), 4, "{sent:?}");
+    // One that is cut while its sender still sets it up never was a connection to that.
+    assert_eq!(sent.count(End::Reset) + sent.count(End::Unconnected), 4, "{sent:?}");
     let report = sink.finish();
     assert_eq!(report.lost(&sent), 0);
     // What came last may never have been acknowledged: our kernel delays that.
