@@ -224,6 +224,29 @@ fn a_peer_that_does_not_read_times_out() {
     assert!(sent.acked_messages() < sent.written_messages());
 }
 
+/// What a peer reads that begins once a connection of one message of `size` bytes has given up.
+fn read_after_giving_up(size: usize) -> std::io::Result<u64> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = SendPlan::new(listener.local_addr().unwrap());
+    let patience = Duration::from_millis(100);
+    let sending = start(SendPlan { patience, size, messages_per_connection: Some(1), ..to }).unwrap();
+    let mut peer = listener.accept().unwrap().0;
+    assert_eq!(sending.finish().count(End::TimedOut), 1);
+    std::io::copy(&mut peer, &mut std::io::sink())
+}
+
+#[test]
+fn giving_up_in_the_midst_of_a_message_resets_so_that_it_does_not_pass_for_a_whole_one() {
+    // More than the kernel holds for both ends (tcp_wmem, tcp_rmem).
+    let read = read_after_giving_up(16_000_000);
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn giving_up_after_a_whole_message_leaves_it_to_the_kernel() {
+    assert_eq!(read_after_giving_up(500_000).unwrap(), 500_001);
+}
+
 #[test]
 fn a_duration_ends_a_run() {
     let sink = sink(Framing::Line);

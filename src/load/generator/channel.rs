@@ -11,6 +11,7 @@ use socket2::Socket;
 use super::plan::SendPlan;
 use crate::load::place::Place;
 use crate::message::Framing;
+use crate::socket::seal;
 use crate::socket::tcp_info::tcp_info;
 
 /// Most bytes of a datagram that holds several messages: what fits into an Ethernet frame.
@@ -74,6 +75,12 @@ impl Channel {
     /// Says that nothing more comes, if that can be said.
     pub(super) fn finish(&self) -> io::Result<()> {
         if self.has_an_end() { self.socket.shutdown(Shutdown::Write) } else { Ok(()) }
+    }
+
+    /// Lets its close be a reset, where there is such a thing: FIN in the midst of a message would end it as if it were whole.
+    pub(super) fn reset_on_close(&self) {
+        // It fails only where nothing is connected any more.
+        let _ = seal::reset_on_close(&self.socket);
     }
 
     /// How much of `written` is acknowledged; `None` where nobody acknowledges.

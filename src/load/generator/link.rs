@@ -36,7 +36,7 @@ pub(super) struct Link {
     fin_seen: bool,
     heeds_fin: bool,
     /// When it is given up; counts while it is blocked or closing.
-    give_up: Instant,
+    patient_until: Instant,
     patience: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Link {
             phase: Phase::Ready,
             fin_seen,
             heeds_fin: plan.heeds_fin,
-            give_up: Instant::now() + plan.patience,
+            patient_until: Instant::now() + plan.patience,
             patience: plan.patience,
         })
     }
@@ -97,7 +97,7 @@ impl Link {
     pub(super) fn stop(&mut self, now: Instant) {
         self.end_at_boundary(End::Stopped);
         self.patience = self.patience.min(LOAD_STOP_PATIENCE);
-        self.give_up = self.give_up.min(now + self.patience);
+        self.patient_until = self.patient_until.min(now + self.patience);
     }
 
     /// Messages that our kernel took in whole.
@@ -155,7 +155,7 @@ impl Link {
 
     fn block(&mut self, now: Instant) -> bool {
         if self.phase != Phase::Blocked {
-            self.give_up = now + self.patience;
+            self.patient_until = now + self.patience;
         }
         self.wait_patiently(Phase::Blocked, now)
     }
@@ -166,7 +166,14 @@ impl Link {
     }
 
     fn wait_patiently(&mut self, phase: Phase, now: Instant) -> bool {
-        if now >= self.give_up { self.finish(End::TimedOut) } else { self.wait(phase) }
+        if now >= self.patient_until { self.give_up() } else { self.wait(phase) }
+    }
+
+    fn give_up(&mut self) -> bool {
+        if !self.written.is_multiple_of(self.stride) {
+            self.channel.reset_on_close();
+        }
+        self.finish(End::TimedOut)
     }
 
     fn finish(&mut self, end: End) -> bool {
@@ -196,7 +203,7 @@ impl Link {
 
     fn close(&mut self, now: Instant) -> bool {
         self.phase = Phase::Closing;
-        self.give_up = now + self.patience;
+        self.patient_until = now + self.patience;
         match self.channel.finish() {
             Ok(()) => self.settle(now),
             Err(error) => self.finish(End::of(&error)),
@@ -235,7 +242,7 @@ impl Link {
     pub(super) fn wake_at(&self, now: Instant) -> Instant {
         match self.phase {
             Phase::Ready | Phase::Ended => now,
-            Phase::Blocked => self.give_up,
+            Phase::Blocked => self.patient_until,
             Phase::Early(due) => due,
             // That a FIN or the last bytes were acknowledged is no event to poll(2).
             Phase::Closing => now + ACK_TICK,
