@@ -1,13 +1,14 @@
 //! Messages that end with a delimiter: what lines and NUL-terminated messages have in common.
 //!
-//! Lives here: finding the delimiter, what is unfinished, what is too long. Never here: which bytes delimit.
+//! Lives here: what is unfinished, what is too long, what is not canonical. Never here: which bytes delimit, or the pass that counts
+//! messages (`survey`).
 
 use std::mem;
 
 use bytes::Bytes;
 use memchr::{memchr_iter, memrchr};
-use multiversion::multiversion;
 
+use super::survey::count;
 use super::{Bounds, FramingError, Oversize, Tally, hold};
 use crate::message::{Framing, Run};
 
@@ -122,12 +123,12 @@ impl DelimitedFramer {
     /// Takes a region that ends with a delimiter: shared if it is canonical, else copied.
     fn end_messages(&mut self, region: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
         let before = self.carry.last().copied().unwrap_or(self.delimiter.end);
-        let seen = scan(self.delimiter, before, &region);
-        if self.skipping || !seen.canonical || !self.fits(&region) {
+        let counted = count(self.delimiter, before, &region);
+        let Some(messages) = counted.filter(|_| !self.skipping && self.fits(&region)) else {
             return self.normalise(&region, runs);
-        }
+        };
         let head = mem::take(&mut self.carry).into();
-        runs.push(Run { head, body: region, messages: seen.messages, framing: self.delimiter.framing });
+        runs.push(Run { head, body: region, messages, framing: self.delimiter.framing });
         Ok(())
     }
 
@@ -250,105 +251,6 @@ impl Owned {
         if self.messages > 0 {
             let Owned { delimiter, bytes, messages } = self;
             runs.push(Run { head: Bytes::new(), body: bytes.into(), messages, framing: delimiter.framing });
-        }
-    }
-}
-
-/// What one pass over a region finds.
-#[derive(Debug, PartialEq, Eq)]
-struct Scan {
-    messages: u32,
-    /// No delimiter follows another or a lead: no message is empty, none keeps a lead.
-    canonical: bool,
-}
-
-impl Scan {
-    fn plus(&self, next: &Scan) -> Scan {
-        Scan { messages: self.messages + next.messages, canonical: self.canonical & next.canonical }
-    }
-}
-
-/// Bytes whose messages a `u8` counts without overflow; a multiple of the registers' width.
-const BLOCK: usize = 192;
-
-/// Counts the messages of a region that follows the byte `before`, and sees whether they are canonical. Compiled also for what most
-/// processors have beyond the least of their architecture.
-#[multiversion(targets("x86_64+avx2"))]
-fn scan(delimiter: &Delimiter, before: u8, region: &[u8]) -> Scan {
-    let Some(&first) = region.first() else { return Scan { messages: 0, canonical: true } };
-    let end = delimiter.end;
-    let lead = delimiter.lead.unwrap_or(end);
-    // Each byte beside the one before it.
-    let (blocks, rest) = region[1..].as_chunks::<BLOCK>();
-    let (befores, rest_befores) = region[..region.len() - 1].as_chunks::<BLOCK>();
-    let mut sum = scan_block(end, lead, &[first], &[before]);
-    for (block, befores) in blocks.iter().zip(befores) {
-        sum = sum.plus(&scan_block(end, lead, block, befores));
-    }
-    sum.plus(&scan_block(end, lead, rest, rest_befores))
-}
-
-/// One sum and one OR without a branch between: compiles to vector instructions, unlike a sum that is wider than a byte.
-#[inline(always)]
-fn scan_block(end: u8, lead: u8, block: &[u8], befores: &[u8]) -> Scan {
-    debug_assert!(block.len() == befores.len() && block.len() <= BLOCK);
-    let mut messages = 0;
-    let mut odd = 0;
-    for (&byte, &before) in block.iter().zip(befores) {
-        let ends = u8::from(byte == end);
-        messages += ends;
-        odd |= ends & (u8::from(before == end) | u8::from(before == lead));
-    }
-    Scan { messages: u32::from(messages), canonical: odd == 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::line::LINE;
-    use super::super::nul::NUL_TERMINATED;
-    use super::*;
-
-    fn scan_slowly(delimiter: &Delimiter, mut before: u8, region: &[u8]) -> Scan {
-        let mut seen = Scan { messages: 0, canonical: true };
-        for &byte in region {
-            if byte == delimiter.end {
-                seen.messages += 1;
-                seen.canonical &= before != delimiter.end && Some(before) != delimiter.lead;
-            }
-            before = byte;
-        }
-        seen
-    }
-
-    proptest! {
-        #[test]
-        fn scan_counts_and_judges_like_a_loop(
-            before in prop::sample::select(b"a\r\n\0".to_vec()),
-            region in prop::collection::vec(prop::sample::select(b"aaaaaaaaaaaaaaaaaaaaaa\r\n\0".to_vec()), 0..500),
-        ) {
-            for delimiter in [&LINE, &NUL_TERMINATED] {
-                prop_assert_eq!(scan(delimiter, before, &region), scan_slowly(delimiter, before, &region));
-            }
-        }
-    }
-
-    #[test]
-    fn a_block_does_not_overflow() {
-        let region = b"\n".repeat(2 * BLOCK + 3);
-        assert_eq!(scan(&LINE, b'a', &region), scan_slowly(&LINE, b'a', &region));
-    }
-
-    #[test]
-    fn one_odd_message_is_seen_wherever_it_is() {
-        for (delimiter, odd, messages) in [(&LINE, b"\r\n", 1), (&NUL_TERMINATED, b"\0\0", 2)] {
-            for at in 1..3 * BLOCK {
-                let mut region = [b'a'].repeat(3 * BLOCK);
-                region[at - 1..=at].copy_from_slice(odd);
-                let seen = scan(delimiter, b'a', &region);
-                assert_eq!(seen, Scan { messages, canonical: false }, "at {at}");
-            }
         }
     }
 }

@@ -38,6 +38,7 @@ mod line;
 mod nul;
 mod octet;
 mod reframe;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod u32_length;
