@@ -109,6 +109,9 @@ pub const NEAR: Duration = Duration::from_micros(500);
 /// gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB (`tcp_wmem`), takes both out of the
 /// processor's caches.
 pub const SEND_BUFFER_NEAR: usize = 512 * 1024;
+/// What a sender over TCP may have under way from the start, in bytes: more than one turn takes ([`BUFFERS_OFFERED_MAX`]), so that those
+/// which flood have the same of each turn, and no more than every kernel gives (half of the 6 MiB of `tcp_rmem`).
+pub const RECEIVE_WINDOW: usize = 3 * 1024 * 1024;
 /// Connections of a reactor beyond which each that comes may leave less unread.
 pub const CROWD: usize = 64;
 /// What our kernel may hold of what a connection in a crowd has sent, in bytes (`SO_RCVBUF`). It lets each grow to 6 MiB (`tcp_rmem`),
@@ -126,6 +129,7 @@ pub const RING_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PARTING_READS * ANSWER_BUFFER >= 6 * 1024 * 1024);
 const _: () = assert!(BUFFERS_OFFERED_MAX.is_power_of_two());
+const _: () = assert!(RECEIVE_WINDOW >= BUFFERS_OFFERED_MAX * BUFFER_SIZE);
 const _: () = assert!(MAX_IN_FLIGHT_MIN / BUFFER_SIZE >= 8, "the kernel and a drain each need some buffers");
 const _: () = assert!(COMPLETION_ENTRIES as usize >= 2 * BUFFERS_OFFERED_MAX);
 const _: () = assert!(GATHER_PIECES <= 1024);

@@ -8,9 +8,9 @@ use slackwater::load::Style;
 use slackwater::message::Framing;
 
 use crate::relays::{
-    BYTE_PIPE, CARBON, FOUR_LINKS, GATHER, HAPROXY, HAPROXY_SPLICE, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG,
-    RSYSLOG_UDP, Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES,
-    WRITTEN,
+    BYTE_PIPE, BYTE_PIPE_IN_TURN, CARBON, FOUR_LINKS, GATHER, HAPROXY, HAPROXY_SPLICE, NGINX, NGINX_UDP,
+    OCTET, QUICK, RSYSLOG, RSYSLOG_UDP, Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT, SOCAT_UDP,
+    SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
 };
 
 /// A load on one relay after the other.
@@ -33,6 +33,18 @@ pub struct Case {
 const WARM: Duration = Duration::from_millis(700);
 /// Until the windows of 64 senders that write one message at a time are full, none of them waits, and the relay hardly runs.
 const WINDOWS_FULL: Duration = Duration::from_secs(2);
+
+/// What most cases have in common: messages of 256 B as fast as they are taken.
+const FLOOD: Case = Case {
+    name: "",
+    relays: &[],
+    connections: 16,
+    size: 256,
+    style: Style::Bulk,
+    send_buffer: None,
+    warm_up: WARM,
+    settles: false,
+};
 
 impl Case {
     /// How the sink's messages are told apart.
@@ -58,6 +70,7 @@ pub const CASES: &[Case] = &[
         relays: &[
             SLACKWATER,
             BYTE_PIPE,
+            BYTE_PIPE_IN_TURN,
             TOKIO,
             HAPROXY,
             HAPROXY_SPLICE,
@@ -69,32 +82,19 @@ pub const CASES: &[Case] = &[
             WRITTEN,
             TWO_CORES,
         ],
-        connections: 16,
-        size: 256,
-        style: Style::Bulk,
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: BULK_1K,
-        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG],
-        connections: 16,
+        relays: &[SLACKWATER, BYTE_PIPE, BYTE_PIPE_IN_TURN, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG],
         size: 1024,
-        style: Style::Bulk,
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: CROWD,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, FOUR_LINKS],
         connections: 1000,
-        size: 256,
-        style: Style::Bulk,
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     // The same, later: with what a thousand senders on one host have yet to send, the kernel's memory for TCP is short, and then it drops
     // what comes for whoever has more than a fair share of it (`__sk_mem_raise_allocated` in net/core/sock.c), until less is unsent.
@@ -103,73 +103,51 @@ pub const CASES: &[Case] = &[
         name: CROWD_SETTLED,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY],
         connections: 1000,
-        size: 256,
-        style: Style::Bulk,
-        send_buffer: None,
-        warm_up: WARM,
         settles: true,
+        ..FLOOD
     },
     // As senders on hosts of their own: there, what they hold takes nothing from the relay's kernel.
     Case {
         name: CROWD_BOUNDED,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
         connections: 1000,
-        size: 256,
-        style: Style::Bulk,
         send_buffer: Some(64 * 1024),
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: PACED,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, GATHER],
-        connections: 16,
-        size: 256,
         style: Style::Paced { per_second: 50_000 },
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: SINGLE,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX],
         connections: 64,
-        size: 256,
         style: Style::Single,
-        send_buffer: None,
         warm_up: WINDOWS_FULL,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: UDP,
         relays: &[SLACKWATER_UDP, SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP],
         connections: 4,
-        size: 256,
         style: Style::Paced { per_second: 20_000 },
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     Case {
         name: UDP_FLOOD,
         relays: &[SLACKWATER_UDP, SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP],
         connections: 4,
-        size: 256,
-        style: Style::Bulk,
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
     // Its messages are what shows that the relay still works.
     Case {
         name: IDLE,
         relays: &[SLACKWATER],
         connections: 9000,
-        size: 256,
         style: Style::Paced { per_second: 9000 },
-        send_buffer: None,
-        warm_up: WARM,
-        settles: false,
+        ..FLOOD
     },
 ];
 

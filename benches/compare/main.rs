@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand};
 
 use cases::{CASES, STOPS};
 use record::Choice;
+use references::byte_pipe::{self, Order};
 use relays::Relay;
 use results::{Results, Sample};
 
@@ -48,6 +49,8 @@ struct Arguments {
 enum Reference {
     /// The byte pipe on our own ring.
     BytePipe { from: SocketAddr, to: SocketAddr },
+    /// The same, which receives from one source after the other.
+    BytePipeInTurn { from: SocketAddr, to: SocketAddr },
     /// The relay on tokio.
     Tokio { from: SocketAddr, to: SocketAddr },
 }
@@ -55,7 +58,8 @@ enum Reference {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     match arguments.reference {
-        Some(Reference::BytePipe { from, to }) => references::byte_pipe::run(from, to)?,
+        Some(Reference::BytePipe { from, to }) => byte_pipe::run(from, to, Order::AsEnded)?,
+        Some(Reference::BytePipeInTurn { from, to }) => byte_pipe::run(from, to, Order::InTurn)?,
         Some(Reference::Tokio { from, to }) => references::tokio_relay::run(from, to)?,
         None => compare(&arguments)?,
     }

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use slackwater::load::{self, Place, SendPlan, SinkHandle};
+use slackwater::load::{self, Place, SendPlan, SendReport, SinkHandle, Style};
 use slackwater::message::Framing;
 
 use crate::cases::Case;
 use crate::process::{self, Running, wait_until};
-use crate::relays::{BYTE_PIPE, Relay};
+use crate::relays::{BYTE_PIPE, BYTE_PIPE_IN_TURN, Relay};
 use crate::results::Sample;
 
 /// What starting, and looking, takes beside.
@@ -66,7 +66,9 @@ pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<
         sending.stopper().stop();
     }
     let sent = sending.finish();
-    let is_verified = !is_udp && relay != BYTE_PIPE;
+    // What is paced is even wherever it is relayed, and what goes by UDP is taken by nobody.
+    sample.evenness = evenness(&sent).filter(|_| !is_udp && !matches!(case.style, Style::Paced { .. }));
+    let is_verified = !is_udp && !mixes_messages(relay);
     if is_verified {
         wait_until("everything arrives", || sink.tally().distinct() >= sent.acked_messages())?;
     }
@@ -101,6 +103,17 @@ fn await_memory() -> Result<Duration, Box<dyn Error>> {
     Ok(ended - begun)
 }
 
+/// Whether its sink gets the pieces of its senders' messages, each when it came.
+fn mixes_messages(relay: Relay) -> bool {
+    relay == BYTE_PIPE || relay == BYTE_PIPE_IN_TURN
+}
+
+/// What was taken of the connection of which least was, by what was taken of that of which most was.
+fn evenness(sent: &SendReport) -> Option<f64> {
+    let each = sent.connections.iter().map(|one| one.written_bytes as f64);
+    Some(each.clone().min_by(f64::total_cmp)? / each.max_by(f64::total_cmp)?)
+}
+
 /// How many messages have arrived.
 struct Counter<'a> {
     sink: &'a SinkHandle,
@@ -111,8 +124,8 @@ struct Counter<'a> {
 impl Counter<'_> {
     fn messages(&self) -> u64 {
         let tally = self.sink.tally();
-        match self.relay == BYTE_PIPE {
-            // It mixes the pieces of its senders' messages: only their bytes can be counted.
+        match mixes_messages(self.relay) {
+            // Only their bytes can be counted.
             true => tally.bytes / (self.case.size as u64 + 1),
             false => tally.messages,
         }

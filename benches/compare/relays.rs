@@ -96,6 +96,8 @@ pub const SLACKWATER_UDP: Relay = Relay::Slackwater {
     arguments: ONE,
 };
 pub const BYTE_PIPE: Relay = Relay::Reference { name: "byte pipe on our ring", subcommand: "byte-pipe" };
+pub const BYTE_PIPE_IN_TURN: Relay =
+    Relay::Reference { name: "byte pipe on our ring, in turn", subcommand: "byte-pipe-in-turn" };
 pub const TOKIO: Relay = Relay::Reference { name: "tokio relay", subcommand: "tokio" };
 pub const HAPROXY: Relay = haproxy("haproxy", &[("@SPLICE@", ""), ("@OPTION@", "")]);
 pub const HAPROXY_SPLICE: Relay = haproxy(

@@ -17,8 +17,8 @@ use crate::cases::{
 };
 use crate::record;
 use crate::relays::{
-    BYTE_PIPE, GATHER, HAPROXY, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP, Relay, SLACKWATER,
-    SLACKWATER_UDP, SLEEP, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
+    BYTE_PIPE, BYTE_PIPE_IN_TURN, GATHER, HAPROXY, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP,
+    Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
 };
 
 /// One measurement; what a case does not show is not there.
@@ -30,6 +30,8 @@ pub struct Sample {
     pub user_nanos_per_message: Option<f64>,
     /// Messages that arrived a second.
     pub messages_per_second: Option<f64>,
+    /// What the connection that could write least wrote, by what the one that could write most did.
+    pub evenness: Option<f64>,
     /// How late paced messages came.
     pub latency: Option<Latency>,
     /// The most memory that was resident, in KiB.
@@ -50,6 +52,7 @@ type Figure = fn(&Sample) -> Option<f64>;
 pub const CPU: Figure = |sample| sample.cpu_nanos_per_message;
 pub const USER: Figure = |sample| sample.user_nanos_per_message;
 pub const RATE: Figure = |sample| sample.messages_per_second;
+pub const EVENNESS: Figure = |sample| sample.evenness;
 pub const P50: Figure = |sample| Some(sample.latency?.p50_nanos as f64 / 1e3);
 pub const P99: Figure = |sample| Some(sample.latency?.p99_nanos as f64 / 1e3);
 pub const RSS: Figure = |sample| Some(sample.peak_rss_kib? as f64 / 1e3);
@@ -86,8 +89,20 @@ const TARGETS: &[Target] = &[
         has_floor: false,
     },
     Target {
+        what: "bulk 256 B, CPU a message / byte pipe in turn",
+        value: |of, ours| of.between(BULK, CPU, ours, BYTE_PIPE_IN_TURN),
+        at_most: 1.15,
+        has_floor: false,
+    },
+    Target {
         what: "bulk 1 KiB, CPU a message / byte pipe",
         value: |of, ours| of.between(BULK_1K, CPU, ours, BYTE_PIPE),
+        at_most: 1.15,
+        has_floor: false,
+    },
+    Target {
+        what: "bulk 1 KiB, CPU a message / byte pipe in turn",
+        value: |of, ours| of.between(BULK_1K, CPU, ours, BYTE_PIPE_IN_TURN),
         at_most: 1.15,
         has_floor: false,
     },
@@ -371,6 +386,7 @@ const COLUMNS: &[Column] = &[
     Column { name: "CPU, ns a message", figure: CPU, digits: 0 },
     Column { name: "of that outside the kernel", figure: USER, digits: 0 },
     Column { name: "messages/s", figure: RATE, digits: 0 },
+    Column { name: "least / most of a connection", figure: EVENNESS, digits: 3 },
     Column { name: "p50, µs", figure: P50, digits: 1 },
     Column { name: "p99, µs", figure: P99, digits: 1 },
     Column { name: "peak RSS, MB", figure: RSS, digits: 1 },

@@ -1,7 +1,8 @@
 //! A byte pipe on our own ring: many connections onto one, without framing, books or confirmation.
 //!
 //! It asks the kernel for what the relay asks (multishot receive into the same buffers, one gathered send at a time) and looks
-//! at no byte: the difference between the two is what the relay's own work costs.
+//! at no byte: the difference between the two is what the relay's own work costs, if it receives in the relay's order
+//! ([`Order::InTurn`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,7 @@ use slackwater::limits::{
     SEND_BUFFER_NEAR,
 };
 use slackwater::ring::{Completion, Ring, Support};
+use slackwater::socket::window;
 use socket2::SockRef;
 
 /// Memory of all buffers.
@@ -29,11 +31,22 @@ enum Owner {
     Sink,
 }
 
+/// Whose turn it is to receive, of sources that have no receive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// That whose receive ended first. It found the buffers, so one that always has more is read again and again, while what it sends is
+    /// in the processor's caches, and the others when it has no more.
+    AsEnded,
+    /// One that found no buffers comes before all that found some, as in the relay.
+    InTurn,
+}
+
 /// Relays from `from` to `to` until the process is stopped.
 ///
 /// Errors: as bind(2), connect(2), io_uring_setup(2) and io_uring_enter(2).
-pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+pub fn run(from: SocketAddr, to: SocketAddr, order: Order) -> io::Result<()> {
     let listener = TcpListener::bind(from)?;
+    window::open(&listener)?;
     let sink = TcpStream::connect(to)?;
     sink.set_nodelay(true)?;
     SockRef::from(&sink).set_send_buffer_size(SEND_BUFFER_NEAR)?;
@@ -42,8 +55,10 @@ pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let mut pipe = Pipe {
         ring,
         sink: Rc::new(sink.into()),
+        order,
         sources: Vec::new(),
         idle: VecDeque::new(),
+        served: VecDeque::new(),
         queue: VecDeque::new(),
         queued: 0,
         sending: false,
@@ -61,12 +76,21 @@ pub fn run(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     }
 }
 
+struct Source {
+    connection: Rc<OwnedFd>,
+    /// Whether its receive found a buffer.
+    served: bool,
+}
+
 struct Pipe {
     ring: Ring<Owner>,
     sink: Rc<OwnedFd>,
-    sources: Vec<Rc<OwnedFd>>,
+    order: Order,
+    sources: Vec<Source>,
     /// Sources that nothing is received from, for want of buffers.
     idle: VecDeque<usize>,
+    /// The same that come after them.
+    served: VecDeque<usize>,
     queue: VecDeque<Bytes>,
     queued: usize,
     sending: bool,
@@ -81,17 +105,21 @@ impl Pipe {
                 if self.sources.len() >= CROWD {
                     SockRef::from(&connection).set_recv_buffer_size(RECEIVE_BUFFER_IN_CROWD)?;
                 }
-                self.sources.push(connection);
+                self.sources.push(Source { connection, served: false });
             }
             (Owner::Source(key), event) => {
                 let ended = matches!(event, Event::EndOfStream);
                 if let Event::Received(lease) = event {
                     let bytes = Bytes::from_owner(lease);
+                    self.sources[key].served = true;
                     self.queued += bytes.len();
                     self.queue.push_back(bytes);
                 }
                 if completion.last && !ended {
-                    self.idle.push_back(key);
+                    let served = std::mem::take(&mut self.sources[key].served);
+                    let waiting =
+                        if served && self.order == Order::InTurn { &mut self.served } else { &mut self.idle };
+                    waiting.push_back(key);
                 }
             }
             (Owner::Sink, Event::Sent(sent, _)) => self.sent(sent?),
@@ -137,8 +165,8 @@ impl Pipe {
         self.ring.offer(BUFFERS_OFFERED_MAX * BUFFER_SIZE);
         let mut buffers = self.ring.offered_bytes() / BUFFER_SIZE;
         while buffers > 0 {
-            let Some(key) = self.idle.pop_front() else { break };
-            self.ring.receive(Owner::Source(key), &self.sources[key]);
+            let Some(key) = self.idle.pop_front().or_else(|| self.served.pop_front()) else { break };
+            self.ring.receive(Owner::Source(key), &self.sources[key].connection);
             buffers -= 1;
         }
     }

@@ -16,3 +16,4 @@ pub mod sink;
 pub mod socket_file;
 pub mod source;
 pub mod tcp_info;
+pub mod window;
