@@ -34,9 +34,9 @@ pub(super) fn count(delimiter: &Delimiter, before: u8, region: &[u8]) -> Option<
     Some(messages)
 }
 
-/// How many messages end, and how far above the delimiter at most the two bytes of a pair are, of the pair where that is least. It is no
-/// further than to the lead where a message is odd, and hardly ever elsewhere; and it takes fewer instructions than to see what is odd.
-/// No branch and no sum wider than a byte, so that it compiles to vector instructions.
+/// How many messages end; and of each byte with the one before it, how far above the delimiter the further of the two is, where they are
+/// nearest. An odd message brings that down to the lead or below, hardly anything else does, and it takes fewer instructions than
+/// to see what is odd. Without a branch, or a sum that is wider than a byte, it compiles to vector instructions.
 #[inline(always)]
 fn survey(end: u8, bytes: &[u8], befores: &[u8]) -> (u32, u8) {
     debug_assert!(bytes.len() == befores.len() && bytes.len() <= SLAB);

@@ -40,16 +40,15 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    use super::*;
     use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+    use crate::socket::address::listen;
 
     /// Long enough for what takes milliseconds; without the window it is never taken.
     const PATIENCE: Duration = Duration::from_secs(10);
 
     #[test]
     fn what_one_turn_takes_may_be_unread() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        open(&listener).unwrap();
+        let listener = TcpListener::from(listen("127.0.0.1:0".parse().unwrap(), 1, None).unwrap().remove(0));
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let unread = listener.accept().unwrap().0;
         // Nearly all of it has to be with the receiver.
