@@ -15,7 +15,7 @@ use bytes::Bytes;
 use slackwater::kernel::{Event, Gather};
 use slackwater::limits::{
     AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, CROWD, GATHER_BYTES, GATHER_PIECES, RECEIVE_BUFFER_IN_CROWD,
-    SEND_BUFFER_NEAR,
+    RECEIVE_WINDOW, SEND_BUFFER_NEAR,
 };
 use slackwater::ring::{Completion, Ring, Support};
 use slackwater::socket::window;
@@ -46,7 +46,6 @@ pub enum Order {
 /// Errors: as bind(2), connect(2), io_uring_setup(2) and io_uring_enter(2).
 pub fn run(from: SocketAddr, to: SocketAddr, order: Order) -> io::Result<()> {
     let listener = TcpListener::bind(from)?;
-    window::open(&listener)?;
     let sink = TcpStream::connect(to)?;
     sink.set_nodelay(true)?;
     SockRef::from(&sink).set_send_buffer_size(SEND_BUFFER_NEAR)?;
@@ -102,7 +101,9 @@ impl Pipe {
             (Owner::Listener, Event::Accepted(connection)) => {
                 self.idle.push_back(self.sources.len());
                 let connection = connection?;
-                if self.sources.len() >= CROWD {
+                if self.sources.len() < CROWD {
+                    window::open(&connection, RECEIVE_WINDOW)?;
+                } else {
                     SockRef::from(&connection).set_recv_buffer_size(RECEIVE_BUFFER_IN_CROWD)?;
                 }
                 self.sources.push(Source { connection, served: false });

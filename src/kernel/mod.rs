@@ -193,6 +193,12 @@ pub trait Socket: Clone {
     /// # Errors
     /// As setsockopt(2).
     fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()>;
+    /// Lets so many bytes be unread of a TCP connection from the start, and more as our kernel sees fit (`SO_RCVLOWAT`, socket(7);
+    /// half of the last figure of `net.ipv4.tcp_rmem` bounds it).
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn open_window(&self, bytes: usize) -> io::Result<()>;
     /// Bytes that the peer's TCP acknowledged since the handshake began; zero of anything else. It stays readable after a reset.
     fn acknowledged(&self) -> u64;
     /// Segments or datagrams that our kernel dropped for want of room, since the socket was made.

@@ -20,7 +20,7 @@ use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
 use crate::limits::{
     BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, CROWD, DATAGRAMS_A_TURN, IDLE_LOOKS,
-    RECEIVE_BUFFER_IN_CROWD,
+    RECEIVE_BUFFER_IN_CROWD, RECEIVE_WINDOW,
 };
 use crate::socket::descriptors::is_shortage;
 use crate::socket::listener::Notice;
@@ -81,12 +81,17 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Lets our kernel hold less that is not yet received from each, if they are many.
+    /// Settles how much a connection may leave unread, unless the plan does: as much as a turn takes, so that those which flood have equal
+    /// shares, or less if they are many. Not before it is accepted: a thousand that wait to be would all have the window.
     fn bound_unread(&self, source: usize, connection: &K::Socket) {
-        if self.links.len() < CROWD || self.sources[source].plan.receive_buffer.is_some() {
+        if self.sources[source].plan.receive_buffer.is_some() {
             return;
         }
-        if let Err(error) = connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD) {
+        let bounded = match self.links.len() < CROWD {
+            true => connection.open_window(RECEIVE_WINDOW),
+            false => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
+        };
+        if let Err(error) = bounded {
             debug!(%error, "a connection's receive buffer stays as it is");
         }
     }

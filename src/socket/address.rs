@@ -14,7 +14,6 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 use tracing::warn;
 
-use super::window;
 use crate::config::plan::HostPort;
 use crate::kernel::Address;
 use crate::limits::{BACKLOG, BIND_PATIENCE, BIND_RETRY, KEEPALIVE_AFTER, KEEPALIVE_EVERY};
@@ -179,10 +178,8 @@ fn bound(address: SocketAddr, kind: Type, receive_buffer: Option<usize>, share: 
     } else {
         setsockopt(&socket, RxqOvfl, &1)?;
     }
-    match receive_buffer {
-        Some(bytes) => set_receive_buffer(&socket, bytes)?,
-        None if kind == Type::STREAM => window::open(&socket)?,
-        None => {}
+    if let Some(bytes) = receive_buffer {
+        set_receive_buffer(&socket, bytes)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)

@@ -18,6 +18,7 @@ use super::address;
 use super::descriptors::{has_descriptors, is_shortage};
 use super::seal;
 use super::tcp_info::{dropped_segments, tcp_info};
+use super::window;
 use crate::kernel::{
     Accepted, Address, CompletionOf, Datagram, Gather, Input, Kernel, Medium, Socket, Token, Waits,
 };
@@ -239,6 +240,10 @@ impl Socket for Rc<OwnedFd> {
 
     fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()> {
         SockRef::from(self).set_recv_buffer_size(bytes)
+    }
+
+    fn open_window(&self, bytes: usize) -> io::Result<()> {
+        window::open(self, bytes)
     }
 
     fn acknowledged(&self) -> u64 {
