@@ -34,7 +34,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             return self.refuse_client(source, &connection, now);
         };
         if medium == Medium::Tcp {
-            self.bound_unread(source, &connection);
+            self.grant_unread(source, &connection);
         }
         let key = self.open_link(source, connection, medium, now);
         self.links[key].client = client;
@@ -83,15 +83,15 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Settles how much a connection may leave unread, unless the plan does: as much as a turn takes, so that those which flood have equal
     /// shares, or less if they are many. Not before it is accepted: a thousand that wait to be would all have the window.
-    fn bound_unread(&self, source: usize, connection: &K::Socket) {
+    fn grant_unread(&self, source: usize, connection: &K::Socket) {
         if self.sources[source].plan.receive_buffer.is_some() {
             return;
         }
-        let bounded = match self.links.len() < CROWD {
+        let granted = match self.links.len() < CROWD {
             true => connection.open_window(RECEIVE_WINDOW),
             false => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
         };
-        if let Err(error) = bounded {
+        if let Err(error) = granted {
             debug!(%error, "a connection's receive buffer stays as it is");
         }
     }
