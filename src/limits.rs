@@ -45,8 +45,13 @@ pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest that messages may be made to wait for others: a tenth of a second is felt.
 pub const GATHER_MAX: Duration = Duration::from_millis(100);
-/// Completions that end such a wait: what a turn does at once.
-pub const GATHER_COMPLETIONS: usize = 256;
+/// How long datagrams wait for others by default, where they come closer to each other than that.
+pub const GATHER_DATAGRAMS: Duration = Duration::from_micros(150);
+/// Datagrams of a turn, in the mean of the last ones, up to which others are waited for. Beyond it there is enough to do together, and
+/// whoever sends so many would overrun what the kernel holds meanwhile (`net.core.rmem_default`, some 270 short ones).
+pub const GATHER_DATAGRAMS_MAX: usize = 8;
+/// Completions that end such a wait: with as many receives no buffer is left for another.
+pub const GATHER_COMPLETIONS: usize = BUFFERS_OFFERED_MAX;
 
 /// What stands for a wait without end where the kernel needs one.
 pub const LONGEST_PARK: Duration = Duration::from_secs(24 * 60 * 60);

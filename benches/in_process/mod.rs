@@ -107,7 +107,7 @@ fn setup(control: &Arc<Control>, source: TcpListener, to: SocketAddr) -> io::Res
         bell: control.bell()?,
         control: Arc::clone(control),
         max_in_flight: MAX_IN_FLIGHT_DEFAULT,
-        gather: Duration::ZERO,
+        gather: None,
         inlets: vec![Inlet {
             plan: inlet,
             seats: Arc::new(Seats::new(64, None)),

@@ -35,7 +35,7 @@ struct Whole<'a> {
     cores_word: Option<Word<'a>>,
     drain_timeout: Duration,
     max_in_flight: usize,
-    gather: Duration,
+    gather: Option<Duration>,
     ledger_file: Option<PathBuf>,
 }
 
@@ -112,7 +112,7 @@ impl RunArgs {
             cores_word,
             drain_timeout: drain_timeout.unwrap_or(DRAIN_TIMEOUT_DEFAULT),
             max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
-            gather: gather.unwrap_or(Duration::ZERO),
+            gather,
             ledger_file: self.ledger.clone().or(ledger),
         })
     }

@@ -21,8 +21,9 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// Bound on received and not yet settled bytes, per core.
     pub max_in_flight: usize,
-    /// How long a reactor waits for more to come beside the first thing that comes, at most; zero: not at all.
-    pub gather: Duration,
+    /// How long a reactor waits for more to come beside the first thing that comes, at most; zero: not at all, `None`: after datagrams by
+    /// UDP, [`GATHER_DATAGRAMS`](crate::limits::GATHER_DATAGRAMS).
+    pub gather: Option<Duration>,
     /// Where messages come from; at least one.
     pub sources: Vec<Source>,
     /// Where they go; at least one.

@@ -201,6 +201,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             return;
         }
         link.touched(now);
+        self.gathering.note_others();
         let all = 0..lease.as_ref().len();
         let (bytes, occupied) = keep(lease, all, &mut self.lanes[link.route.copies_to()].block);
         let framed = link.framer.feed(bytes, &mut self.runs);
@@ -215,10 +216,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn datagram(&mut self, key: usize, datagram: Datagram<K::Lease>, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
         link.touched(now);
-        let source = link.source;
-        if let Some(dropped) = datagram.dropped {
-            let more = link.count_drops(Some(dropped));
-            self.note_drops(source, more, now);
+        let (source, medium) = (link.source, link.medium());
+        let lost = datagram.dropped.map_or(0, |dropped| link.count_drops(Some(dropped)));
+        self.note_drops(source, lost, now);
+        match medium {
+            Medium::Udp => self.gathering.note_datagrams(1 + lost as usize),
+            _ => self.gathering.note_others(),
         }
         let Datagram { lease, payload, cut, from, .. } = datagram;
         if from.is_some_and(|from| !is_allowed(&self.sources[source].plan, from)) {

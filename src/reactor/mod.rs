@@ -7,6 +7,7 @@ mod control;
 mod dispatch;
 mod drain;
 mod exit;
+mod gathering;
 mod intake;
 mod memory;
 mod routes;
@@ -22,7 +23,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -31,6 +32,7 @@ use thiserror::Error;
 pub use control::{Control, Phase, stay_awake};
 pub use dispatch::Owner;
 use exit::Exit;
+use gathering::Gathering;
 use routes::{Pool, Route};
 use services::Fed;
 pub use setup::{Inlet, Outlet, Setup, medium_of};
@@ -54,8 +56,7 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     bell: K::Socket,
     ledger: Ledger,
     max_in_flight: usize,
-    /// How long to wait for more beside the first thing that comes.
-    gather: Duration,
+    gathering: Gathering,
     /// The most bytes on the heap since it gave memory back.
     heap_peak: usize,
     /// The part of `max_in_flight` that is kept for reading what is thrown away.

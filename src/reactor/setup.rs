@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::dispatch::Owner;
 use super::exit::Exit;
+use super::gathering::Gathering;
 use super::routes::{Pool, plan_pool};
 #[cfg(feature = "services")]
 use super::runtime::Host;
@@ -41,8 +42,10 @@ pub struct Setup<S> {
     pub bell: S,
     /// Bound on received and not yet settled bytes.
     pub max_in_flight: usize,
-    /// How long to wait for more beside the first thing that comes.
-    pub gather: Duration,
+    /// How long to wait for more beside the first thing that comes; `None`: for datagrams only, [`GATHER_DATAGRAMS`].
+    ///
+    /// [`GATHER_DATAGRAMS`]: crate::limits::GATHER_DATAGRAMS
+    pub gather: Option<Duration>,
     /// One for each source, in the plan's order.
     pub inlets: Vec<Inlet<S>>,
     /// One for each sink, in the plan's order.
@@ -131,7 +134,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             bell,
             ledger,
             max_in_flight: setup.max_in_flight,
-            gather: setup.gather,
+            gathering: Gathering::new(setup.gather),
             heap_peak: 0,
             reserve: reserve(&setup.inlets, setup.max_in_flight),
             sources: Vec::new(),

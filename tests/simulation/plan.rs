@@ -100,7 +100,7 @@ impl Relay {
             control: Arc::clone(control),
             bell: socket(bell),
             max_in_flight: self.buffers * BUFFER_SIZE,
-            gather: Duration::ZERO,
+            gather: None,
             inlets,
             outlets,
             number: 0,

@@ -13,6 +13,7 @@ use crate::config::plan::{
     Balance, Confirm, Cores, Key, Listen, Overflow, Plan, Sink, SocketFile, Source, Target,
 };
 use crate::framing::{Oversize, SourceFraming};
+use crate::limits::GATHER_DATAGRAMS;
 use crate::message::Framing;
 
 /// Shows everything that would run.
@@ -25,8 +26,12 @@ impl Display for Shown<'_> {
         row(f, "cores", shown_cores(cores))?;
         row(f, "max_in_flight", format_args!("{} for each core", size(*max_in_flight)))?;
         row(f, "drain_timeout", time(*drain_timeout))?;
-        if !gather.is_zero() {
-            row(f, "gather", time(*gather))?;
+        match gather {
+            Some(gather) => row(f, "gather", time(*gather))?,
+            None if sources.iter().any(|source| matches!(source.listen, Listen::Udp(_))) => {
+                row(f, "gather", format_args!("{} for datagrams by UDP", time(GATHER_DATAGRAMS)))?;
+            }
+            None => {}
         }
         if let Some(file) = ledger_file {
             row(f, "ledger", file.display())?;

@@ -72,7 +72,7 @@ fn nothing_typed_relays_from_loopback_to_stdout_on_one_core() {
         cores: Cores::Count(1),
         drain_timeout: Duration::from_secs(25),
         max_in_flight: 64 << 20,
-        gather: Duration::ZERO,
+        gather: None,
         sources: vec![
             usual_source("tcp-5140", at("127.0.0.1", 5140)),
             usual_datagrams("udp-5140", at("127.0.0.1", 5140)),
@@ -116,7 +116,7 @@ fn everything_typed_is_in_the_plan() {
         cores: Cores::List(vec![0, 3]),
         drain_timeout: Duration::from_secs(240),
         max_in_flight: 3 << 19,
-        gather: Duration::from_micros(200),
+        gather: Some(Duration::from_micros(200)),
         sources: vec![input, usual_source("tcp-0", at("::", 0))],
         sinks: vec![output],
         ledger_file: Some(PathBuf::from("books.json")),

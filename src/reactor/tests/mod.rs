@@ -43,7 +43,7 @@ fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<End
         bell: control.bell().unwrap(),
         control: Arc::clone(&control),
         max_in_flight: MAX_IN_FLIGHT_MIN,
-        gather: std::time::Duration::ZERO,
+        gather: None,
         inlets: vec![inlet],
         outlets: vec![(sink, Outlet::Remote(endpoints))],
         number: 0,
