@@ -32,8 +32,17 @@ use world::World;
 /// How many seeds a test run takes.
 const SEEDS: u64 = 10_000;
 
-/// One seed: a relay, its world, its end, and the verdict. Returns the run's trace, and how many messages there were.
-fn run(seed: u64) -> (u64, u64) {
+/// What there was to see of one seed, or of many.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    trace: u64,
+    messages: u64,
+    /// Waits for more datagrams.
+    gathered: u64,
+}
+
+/// One seed: a relay, its world, its end, and the verdict.
+fn run(seed: u64) -> Seen {
     fastrand::seed(seed);
     let relay = Relay::any(&mut Rng::with_seed(seed));
     let world = Rc::new(RefCell::new(World::new(seed)));
@@ -45,8 +54,8 @@ fn run(seed: u64) -> (u64, u64) {
     let (books, ended) = Reactor::new(setup, kernel).expect("a reactor").run();
     assert!(ended.is_ok(), "{ended:?}");
     verdict::check(&relay, &world.borrow(), &books, leased.load(Ordering::Relaxed));
-    let trace = world.borrow().trace();
-    (trace, books.totals.received)
+    let world = world.borrow();
+    Seen { trace: world.trace(), messages: books.totals.received, gathered: world.gathered }
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -56,18 +65,21 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Seeds from `first` on in steps; the first that fails, if one does.
-fn first_failure(first: u64, step: usize, seeds: u64, failed: &AtomicBool) -> Result<u64, u64> {
-    let mut messages = 0;
+fn first_failure(first: u64, step: usize, seeds: u64, failed: &AtomicBool) -> Result<Seen, u64> {
+    let mut all = Seen::default();
     for seed in (first..seeds).step_by(step).take_while(|_| !failed.load(Ordering::Relaxed)) {
         match catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            Ok((_, received)) => messages += received,
+            Ok(seen) => {
+                all.messages += seen.messages;
+                all.gathered += seen.gathered;
+            }
             Err(_) => {
                 failed.store(true, Ordering::Relaxed);
                 return Err(seed);
             }
         }
     }
-    Ok(messages)
+    Ok(all)
 }
 
 #[test]
@@ -87,11 +99,13 @@ fn whatever_happens_the_books_balance_and_nothing_confirmed_is_lost() {
         .collect();
     let outcomes: Vec<_> =
         parts.into_iter().map(|part| part.join().expect("a panic is an outcome")).collect();
-    let failed: Vec<u64> = outcomes.iter().filter_map(|outcome| outcome.err()).collect();
+    let failed: Vec<u64> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).copied().collect();
     assert!(failed.is_empty(), "replay with SLACKWATER_SIM_SEED={}; failed: {failed:?}", failed[0]);
-    let messages: u64 = outcomes.iter().filter_map(|outcome| outcome.ok()).sum();
-    println!("{seeds} seeds, {messages} messages");
+    let of_all = |part: fn(&Seen) -> u64| outcomes.iter().flatten().map(part).sum::<u64>();
+    let (messages, gathered) = (of_all(|seen| seen.messages), of_all(|seen| seen.gathered));
+    println!("{seeds} seeds, {messages} messages, {gathered} waits for more datagrams");
     assert!(messages > seeds * 10, "hardly anything was relayed: {messages}");
+    assert!(gathered > seeds, "datagrams are hardly waited for: {gathered}");
 }
 
 #[test]

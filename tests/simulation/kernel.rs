@@ -79,6 +79,8 @@ pub struct SimKernel {
     offered: usize,
     leased: Arc<AtomicUsize>,
     chains: u32,
+    /// Whether a datagram was among what was reaped since the last wait.
+    brought_datagrams: bool,
 }
 
 struct Slot {
@@ -126,6 +128,7 @@ impl SimKernel {
             offered: 0,
             leased: Arc::default(),
             chains: 0,
+            brought_datagrams: false,
         }
     }
 
@@ -423,8 +426,14 @@ impl Kernel for SimKernel {
         self.submit(owner, None, Kind::Cancel(target));
     }
 
-    /// Lets the world go on until something has completed, or `timeout` is over.
-    fn park(&mut self, timeout: Option<Duration>, _gather: Duration) -> io::Result<()> {
+    /// Lets the world go on until something has completed, or `timeout` is over, or later: so `gather` makes no difference.
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+        assert!(
+            gather.is_zero() || self.brought_datagrams,
+            "more datagrams are waited for, and none came since the last wait"
+        );
+        self.world.borrow_mut().gathered += u64::from(!gather.is_zero());
+        self.brought_datagrams &= timeout == Some(Duration::ZERO);
         let deadline = timeout.map(|timeout| self.world.borrow().now + timeout);
         loop {
             self.world.borrow_mut().check_progress();
@@ -448,6 +457,7 @@ impl Kernel for SimKernel {
     }
 
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>) {
+        self.brought_datagrams |= self.ready.iter().any(|one| matches!(one.event, Event::Datagram(_)));
         completions.append(&mut self.ready);
     }
 

@@ -163,6 +163,8 @@ pub struct World {
     /// Connections to sinks that broke, so that something may come twice.
     pub breaks: u64,
     pub kernel_drops: u32,
+    /// Waits for more datagrams.
+    pub gathered: u64,
     pub left_in_flight: usize,
     pub files: Vec<Vec<u8>>,
     trace: u64,
@@ -190,6 +192,7 @@ impl World {
             no_descriptors: false,
             calm: Duration::ZERO,
             expired: false,
+            gathered: 0,
             breaks: 0,
             kernel_drops: 0,
             left_in_flight: 0,
