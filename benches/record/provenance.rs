@@ -5,12 +5,16 @@
 use std::fs;
 use std::process::Command;
 
-/// The kernel, how many processors, and which.
+/// The kernel, how many processors, and which: by name, family and model, since hypervisors give one name to many.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("");
-    format!("{}, {} processors, {model}", said("uname", &["-sr"]), said("nproc", &[]))
+    let said_of = |what: &str| {
+        let of_it = |line: &str| Some(line.strip_prefix(what)?.trim_start().strip_prefix(": ")?.to_owned());
+        cpu.lines().find_map(of_it).unwrap_or_default()
+    };
+    let (name, family, model) = (said_of("model name"), said_of("cpu family"), said_of("model"));
+    let (kernel, processors) = (said("uname", &["-sr"]), said("nproc", &[]));
+    format!("{kernel}, {processors} processors, {name} (family {family}, model {model})")
 }
 
 /// What was measured; `-dirty` if it is not what was committed.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use slackwater::kernel::{Event, Gather};
 use slackwater::limits::{
     AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, CROWD, GATHER_BYTES, GATHER_PIECES, RECEIVE_BUFFER_IN_CROWD,
@@ -123,6 +124,8 @@ impl Pipe {
                     waiting.push_back(key);
                 }
             }
+            // Who measures stops us for a moment, to count system calls; the relay goes on then as well.
+            (Owner::Sink, Event::Sent(Err(Errno::EINTR), _)) => self.sent(0),
             (Owner::Sink, Event::Sent(sent, _)) => self.sent(sent?),
             (Owner::Listener | Owner::Sink, _) => {}
         }
