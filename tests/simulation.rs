@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "how many seeds were run is for the reader")]
 
+#[path = "simulation/brought.rs"]
+mod brought;
 #[path = "simulation/kernel.rs"]
 mod kernel;
 #[path = "simulation/plan.rs"]

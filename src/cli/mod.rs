@@ -224,6 +224,21 @@ mod tests {
         assert!(help.contains("[64KiB]") && help.contains("[5s]"));
     }
 
+    /// What `check` shows of how long is waited for more, if it shows it.
+    fn shown_gather(line: &str) -> Option<String> {
+        let Command::Check(args) = parsed(line).command else { panic!("not check") };
+        let shown = check::Shown(&args.plan().expect(line)).to_string();
+        let row = |line: &str| Some(line.trim_start().strip_prefix("gather ")?.trim_start().to_owned());
+        shown.lines().find_map(row)
+    }
+
+    #[test]
+    fn check_shows_what_is_waited_for() {
+        assert_eq!(shown_gather("slackwater check").as_deref(), Some("150us for datagrams by UDP"));
+        assert_eq!(shown_gather("slackwater check --from tcp://127.0.0.1:0"), None);
+        assert_eq!(shown_gather("slackwater check --gather 2ms").as_deref(), Some("2ms"));
+    }
+
     #[test]
     fn help_fits_a_terminal_of_eighty_columns() {
         let long = [help::ABOUT, help::AFTER, help::RUN, help::AFTER_RUN, help::DEMO];

@@ -196,12 +196,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     pub(super) fn received(&mut self, key: usize, lease: K::Lease, now: Instant) {
+        self.gathering.note_others();
         let Some(link) = self.links.get_mut(key) else { return };
         if link.intake == Intake::Ending {
             return;
         }
         link.touched(now);
-        self.gathering.note_others();
         let all = 0..lease.as_ref().len();
         let (bytes, occupied) = keep(lease, all, &mut self.lanes[link.route.copies_to()].block);
         let framed = link.framer.feed(bytes, &mut self.runs);

@@ -236,6 +236,19 @@ fn a_park_that_gathers_sleeps_on_while_nothing_comes() {
     assert_eq!(gathered(false, Duration::from_millis(1), Duration::from_millis(50)), 1);
 }
 
+#[test]
+fn a_park_that_gathers_ends_with_as_many_completions_as_there_are_buffers() {
+    let mut ring = ring(detected());
+    for _ in 0..BUFFERS_OFFERED_MAX {
+        ring.wake(1, &Rc::new(EventFd::from_value(1).unwrap().into()));
+    }
+    let began = Instant::now();
+    ring.park(None, 2 * HANG).unwrap();
+    let mut completions = Vec::new();
+    ring.reap(&mut completions);
+    assert_eq!((completions.len(), began.elapsed() < HANG), (BUFFERS_OFFERED_MAX, true));
+}
+
 impl Event {
     fn into_bytes(self) -> Bytes {
         match self {

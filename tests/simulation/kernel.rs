@@ -20,6 +20,7 @@ use slackwater::kernel::{
 use slackwater::limits::BUFFER_SIZE;
 use slackwater::reactor::Owner;
 
+use crate::brought::Brought;
 use crate::world::{Id, Read, World};
 
 /// A descriptor of the simulation; the last clone closes it.
@@ -79,8 +80,7 @@ pub struct SimKernel {
     offered: usize,
     leased: Arc<AtomicUsize>,
     chains: u32,
-    /// Whether a datagram was among what was reaped since the last wait.
-    brought_datagrams: bool,
+    brought: Brought,
 }
 
 struct Slot {
@@ -128,7 +128,7 @@ impl SimKernel {
             offered: 0,
             leased: Arc::default(),
             chains: 0,
-            brought_datagrams: false,
+            brought: Brought::default(),
         }
     }
 
@@ -348,8 +348,10 @@ impl SimKernel {
 
     fn datagram(&self, id: Id, lease: SimLease) -> Datagram<SimLease> {
         let payload = 0..lease.bytes.len();
-        let dropped = Some(self.world.borrow().dropped_before_last(id));
-        Datagram { lease, payload, cut: false, from: Some(IpAddr::from([127, 0, 0, 1])), dropped }
+        let world = self.world.borrow();
+        let dropped = Some(world.dropped_before_last(id));
+        let from = (!world.is_unixgram(id)).then_some(IpAddr::from([127, 0, 0, 1]));
+        Datagram { lease, payload, cut: false, from, dropped }
     }
 
     fn take_now(&mut self, socket: &SimSocket) -> Input<SimLease> {
@@ -428,12 +430,8 @@ impl Kernel for SimKernel {
 
     /// Lets the world go on until something has completed, or `timeout` is over, or later: so `gather` makes no difference.
     fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
-        assert!(
-            gather.is_zero() || self.brought_datagrams,
-            "more datagrams are waited for, and none came since the last wait"
-        );
+        self.brought.judge(timeout, gather);
         self.world.borrow_mut().gathered += u64::from(!gather.is_zero());
-        self.brought_datagrams &= timeout == Some(Duration::ZERO);
         let deadline = timeout.map(|timeout| self.world.borrow().now + timeout);
         loop {
             self.world.borrow_mut().check_progress();
@@ -457,7 +455,7 @@ impl Kernel for SimKernel {
     }
 
     fn reap(&mut self, completions: &mut Vec<CompletionOf<Self>>) {
-        self.brought_datagrams |= self.ready.iter().any(|one| matches!(one.event, Event::Datagram(_)));
+        self.ready.iter().for_each(|one| self.brought.note(&one.event));
         completions.append(&mut self.ready);
     }
 

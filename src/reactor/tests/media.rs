@@ -7,12 +7,13 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::RxqOvfl;
+use nix::sys::socket::sockopt::{RcvBuf, RxqOvfl};
 
 use super::*;
 use crate::config::plan::{HostPort, Listen, Overflow, SocketFile};
 use crate::framing::SourceFraming;
 use crate::kernel::Medium;
+use crate::limits::GATHER_DATAGRAMS;
 
 const MEDIA: [Medium; 4] = [Medium::Tcp, Medium::Udp, Medium::Unix, Medium::Unixgram];
 /// Few enough for every queue of the kernel: nobody reads before all are sent.
@@ -199,4 +200,26 @@ fn what_is_too_large_for_a_datagram_fails_and_holds_up_nothing() {
     let books = started.drain();
     assert_eq!((books.totals.received, books.totals.delivered, books.totals.failed), (3, 2, 1));
     assert_eq!(exit.receive(2), "small\nsmall too\n");
+}
+
+#[test]
+fn a_datagram_before_which_many_were_dropped_is_one_of_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inlet, entrance) = inlet(Medium::Udp, folder.path());
+    // The kernel grants its least (socket(7)), which is room for a few.
+    setsockopt(&inlet.sockets[0], RcvBuf, &1).unwrap();
+    let (mut reactor, _control) = reactor_of(inlet);
+    reactor.replenish(Instant::now());
+    let mut relay = |messages: usize| {
+        entrance.send(&vec!["message\n".to_owned(); messages]);
+        let all = reactor.ledger.totals().received + 1;
+        while reactor.ledger.totals().received < all {
+            reactor.turn().unwrap();
+        }
+        (reactor.ledger.totals().kernel_drops, reactor.gathering.next())
+    };
+    let none_known = relay(1000);
+    let all_known = relay(1);
+    assert_eq!(none_known, (0, GATHER_DATAGRAMS), "none came after those that were dropped");
+    assert!(all_known.0 > 900 && all_known.1.is_zero(), "{all_known:?}");
 }

@@ -119,21 +119,17 @@ fn it_relays_and_drains_with_whatever_the_ring_can_do() {
     }
 }
 
-/// A reactor that a test drives step by step: its source has no listener, and its sink is never written to.
+/// A reactor that a test drives step by step: its source has no listener, and its sink is `/dev/null`.
 fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
+    reactor_of(Inlet { plan: plan().0, seats: Arc::new(Seats::new(1, None)), sockets: vec![], http: None })
+}
+
+/// The same with a source of its own.
+fn reactor_of(inlet: Inlet<OwnedFd>) -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
-    let inlet = Inlet {
-        plan: plan.sources[0].clone(),
-        seats: Arc::new(Seats::new(1, None)),
-        sockets: vec![],
-        http: None,
-    };
-    let outlet = Outlet::File {
-        file: OwnedFd::from(std::fs::File::open("/dev/null").unwrap()),
-        waits: Waits::Anywhere,
-        turns: None,
-    };
+    let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
+    let outlet = Outlet::File { file: OwnedFd::from(nowhere), waits: Waits::Anywhere, turns: None };
     let setup = Setup {
         control: Arc::clone(&control),
         bell: control.bell().unwrap(),

@@ -242,6 +242,11 @@ impl World {
         }
     }
 
+    /// Whether it is a socket file of datagrams.
+    pub fn is_unixgram(&self, id: Id) -> bool {
+        matches!(&self.sockets[id], Sock::Datagrams(socket) if socket.is_unix)
+    }
+
     pub fn dropped_before_last(&self, id: Id) -> u32 {
         match &self.sockets[id] {
             Sock::Datagrams(socket) => socket.last_dropped,
