@@ -100,10 +100,11 @@ pub(super) struct Parting {
 }
 
 impl Parting {
-    /// Says it, and waits until it is let go.
-    pub(super) fn say(self, last_word: LastWord) {
+    /// Says it, does what nobody waits for, and waits until it is let go.
+    pub(super) fn say(self, last_word: LastWord, then: impl FnOnce()) {
         // Nobody hears a reactor that was left behind, and nobody holds it.
         let _ = self.last_word.send(last_word);
+        then();
         let _ = self.let_go.recv();
     }
 }
@@ -282,6 +283,6 @@ fn run_reactor(
         && may_go.recv().is_ok()
     {
         let last_word = reactor.run();
-        parting.say(last_word);
+        parting.say(last_word, || reactor.close_links());
     }
 }

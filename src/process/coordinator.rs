@@ -84,9 +84,12 @@ impl Relay {
         }
         let began = Instant::now();
         *drain = Some(Drain { began, cause, deadline: began + within, expiring: false });
-        // First, since a log that is written to a terminal takes its time.
+        // A log takes its time, above all on a terminal: what is over at once does not wait for it.
         self.ask(Phase::Drain);
         stay_awake(|| self.is_over(*drain));
+        if self.is_over(*drain) {
+            self.ask(Phase::Halt);
+        }
         info!(cause = cause.as_str(), "draining");
     }
 
@@ -217,6 +220,7 @@ mod tests {
 
     use super::*;
     use crate::config::RunArgs;
+    use crate::process::bring_up::Parting;
     use crate::process::orders::SignalOrders;
     use crate::process::signals::Signals;
     use crate::reactor::Control;
@@ -238,10 +242,23 @@ mod tests {
         let (line, (told, asked)) = (Arc::clone(&control), mpsc::channel());
         let thread = ReactorThread::spawn("reactor".to_owned(), control, move |parting| {
             told.send(reactor(&line, until)).unwrap();
-            parting.say((Books::default(), Ok(())));
+            parting.say((Books::default(), Ok(())), || ());
         });
         relay.threads.push(thread.unwrap());
         asked
+    }
+
+    #[test]
+    fn the_last_word_is_heard_before_what_nobody_waits_for() {
+        let relay = Relay::idle(&RunArgs::default().plan().unwrap()).unwrap();
+        let control = Arc::new(Control::new(Arc::clone(&relay.bell)).unwrap());
+        let (go, may_go) = mpsc::channel();
+        let then = move || may_go.recv().unwrap();
+        let run = move |parting: Parting| parting.say((Books::default(), Ok(())), then);
+        let thread = ReactorThread::spawn("reactor".to_owned(), control, run).unwrap();
+        assert!(thread.last_word.recv_timeout(Duration::from_secs(10)).is_ok(), "it hangs");
+        go.send(()).unwrap();
+        thread.remains.clear_away();
     }
 
     #[test]

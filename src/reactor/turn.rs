@@ -31,8 +31,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.replenish(now); // buffers and seats → links that wait for them
         self.conclude(); // sealed? drained? halted?
         self.publish(); // books → coordinator
-        self.close_gone(); // what nobody waits for
         self.stay_awake(); // until the coordinator has answered
+        self.close_gone(); // unless it asked for the end
         Ok(())
     }
 
@@ -160,9 +160,12 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// A close takes as long as everything else that is done for a link: its peer is told, and perhaps woken.
-    fn close_gone(&mut self) {
-        self.gone.clear();
+    /// A close takes as long as everything else that is done for a link: its peer is told, and perhaps woken. At the end nobody waits
+    /// for it ([`Reactor::close_links`]).
+    pub(super) fn close_gone(&mut self) {
+        if self.control.asked() < Phase::Halt {
+            self.gone.clear();
+        }
     }
 
     /// Nothing else is left to do than what the answer to the report says.

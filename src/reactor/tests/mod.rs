@@ -2,9 +2,10 @@
 
 mod media;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -156,6 +157,22 @@ fn the_books_of_a_reactor_that_panicked_are_whole() {
     let abandoned = Totals { received: 2, abandoned: 2, ..Totals::default() };
     assert_eq!((books.totals, books.sources, books.sinks), (abandoned, vec![abandoned], vec![abandoned]));
     assert!(control.is_broken() && control.published.read().is_drained());
+}
+
+#[test]
+fn a_link_that_is_gone_is_closed_in_its_turn_or_after_the_end() {
+    for (asked, in_its_turn) in [(Phase::Run, true), (Phase::Expire, true), (Phase::Halt, false)] {
+        let (mut reactor, control) = reactor();
+        let (ours, mut peer) = UnixStream::pair().unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let mut is_closed = || peer.read(&mut [0]).is_ok_and(|bytes| bytes == 0);
+        reactor.gone.push(OwnedFd::from(ours).into());
+        control.ask(asked);
+        reactor.close_gone();
+        assert_eq!(is_closed(), in_its_turn, "{asked:?}");
+        reactor.close_links();
+        assert!(is_closed(), "{asked:?}");
+    }
 }
 
 /// Lets the sink link have as much waiting as it is to have; it last took something `now`.
