@@ -24,7 +24,7 @@ pub struct Report {
     /// Over everything.
     #[serde(flatten)]
     pub totals: Totals,
-    /// From the signal to the end of the last reactor, in microseconds.
+    /// From the signal to the last word of the last reactor, in microseconds; sockets of senders may be closed after it.
     pub drain_micros: u64,
     /// Why the relay ended.
     pub cause: Cause,
