@@ -116,7 +116,8 @@ pub trait Kernel {
     fn cancel(&mut self, owner: Self::Owner, target: Token);
 
     /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end). Where
-    /// `gather` is not zero it waits that long for more of them; if none came by then, the first one ends the wait.
+    /// `gather` is not zero it waits that long for more of them, beyond a shorter `timeout` too; if none came by then, the first one ends
+    /// the wait.
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.

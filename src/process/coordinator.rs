@@ -215,7 +215,7 @@ fn timeout_until(deadline: Instant) -> PollTimeout {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{self, Read};
     use std::sync::{Arc, mpsc};
 
     use super::*;
@@ -259,6 +259,25 @@ mod tests {
         assert!(thread.last_word.recv_timeout(Duration::from_secs(10)).is_ok(), "it hangs");
         go.send(()).unwrap();
         thread.remains.clear_away();
+    }
+
+    #[test]
+    fn a_drain_that_is_over_at_once_is_halted_before_it_is_logged() {
+        let mut relay = Relay::idle(&RunArgs::default().plan().unwrap()).unwrap();
+        let asked = add_reactor(&mut relay, Phase::Drain);
+        let control = Arc::clone(&relay.threads[0].control);
+        control.published.publish(&Totals::default(), true);
+        let (told, when_logged) = mpsc::channel();
+        let log = tracing_subscriber::fmt().with_writer(move || {
+            told.send(control.asked()).unwrap();
+            io::sink()
+        });
+        let mut drain = None;
+        tracing::subscriber::with_default(log.finish(), || {
+            relay.begin_drain(&mut drain, Cause::Asked, Duration::from_secs(10));
+        });
+        assert_eq!(when_logged.try_iter().collect::<Vec<_>>(), [Phase::Halt]);
+        assert_eq!(asked.recv().unwrap().last(), Some(&Phase::Halt));
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
         let now = self.kernel.now();
         let due = self.next_deadline(now);
+        // It may hold up what is due: most often a look at confirmations, a millisecond after whatever was sent.
         let gather = if self.stage == Stage::Running { self.gathering.next() } else { Duration::ZERO };
         self.kernel.park(due.map(|due| due.saturating_duration_since(now)), gather)
     }
