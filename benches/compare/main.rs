@@ -1,8 +1,9 @@
 //! Measures slackwater beside other relays, in one run: what a message costs, how late it comes, what a stop loses.
 //!
-//! `scripts/compare` runs this. Each round measures each case's relays one after the other, so that what disturbs the machine
-//! disturbs all; medians over the rounds are compared. Everything is on loopback and bounded in time. Lives here: the order of
-//! things. Never here: what is measured (`cases`), how (`measure`, `stop`), with what (`relays`), or what becomes of it (`results`).
+//! `scripts/compare` runs this. Each round measures each case's relays one after the other, in an order of its own, so that what
+//! disturbs the machine, and what one leaves behind for the next, disturbs all; medians over the rounds are compared. Everything is
+//! on loopback and bounded in time. Lives here: the order of things. Never here: what is measured (`cases`), how (`measure`,
+//! `stop`), with what (`relays`), or what becomes of it (`results`).
 
 #[path = "../record/mod.rs"]
 mod record;
@@ -73,15 +74,15 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let duration = Duration::from_secs_f64(arguments.seconds);
     for round in 1..=arguments.rounds {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
-            for relay in case.relays {
+            for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                take(&mut results, case.name, *relay, measure::run(case, *relay, duration));
+                take(&mut results, case.name, relay, measure::run(case, relay, duration));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
-            for relay in case.relays {
+            for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                take(&mut results, case.name, *relay, stop::run(case, *relay));
+                take(&mut results, case.name, relay, stop::run(case, relay));
             }
         }
     }
@@ -89,6 +90,13 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     plots::draw(&results, &arguments.choice.into)?;
     eprintln!("{}", results.targets_as_text());
     Ok(())
+}
+
+/// The relays in a round's own order, which is the same in each run.
+fn order_of(round: usize, relays: &[Relay]) -> Vec<Relay> {
+    let mut relays = relays.to_vec();
+    fastrand::Rng::with_seed(round as u64).shuffle(&mut relays);
+    relays
 }
 
 /// A relay that cannot be measured is said, and missing in the results; the others are measured all the same.
