@@ -76,13 +76,13 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                take(&mut results, case.name, relay, measure::run(case, relay, duration));
+                take(&mut results, round, case.name, relay, measure::run(case, relay, duration));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
-                take(&mut results, case.name, relay, stop::run(case, relay));
+                take(&mut results, round, case.name, relay, stop::run(case, relay));
             }
         }
     }
@@ -100,9 +100,15 @@ fn order_of(round: usize, relays: &[Relay]) -> Vec<Relay> {
 }
 
 /// A relay that cannot be measured is said, and missing in the results; the others are measured all the same.
-fn take(results: &mut Results, case: &'static str, relay: Relay, sample: Result<Sample, Box<dyn Error>>) {
+fn take(
+    results: &mut Results,
+    round: usize,
+    case: &'static str,
+    relay: Relay,
+    sample: Result<Sample, Box<dyn Error>>,
+) {
     match sample {
-        Ok(sample) => results.add(case, relay.name(), sample),
+        Ok(sample) => results.add(round, case, relay.name(), sample),
         Err(error) => eprintln!("not measured: {case}: {}: {error}", relay.name()),
     }
 }

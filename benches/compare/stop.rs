@@ -18,6 +18,8 @@ use crate::results::Sample;
 const CONNECTIONS: u32 = 16;
 /// In full flow, with buffers and windows as large as they get.
 const FLOW: Duration = Duration::from_millis(700);
+/// How long senders are silent before a stop counts as one of an idle relay: what has just connected is likely to send.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// Stops `relay` and sees how long that takes and what of what it had acknowledged does not arrive.
 pub fn run(stop: &Stop, relay: Relay) -> Result<Sample, Box<dyn Error>> {
@@ -29,6 +31,7 @@ pub fn run(stop: &Stop, relay: Relay) -> Result<Sample, Box<dyn Error>> {
         let silent: Result<Vec<TcpStream>, _> = (0..silent).map(|_| TcpStream::connect(address)).collect();
         let silent = silent?;
         wait_until("every connection is open", || running.descriptors() > silent.len())?;
+        thread::sleep(SILENCE);
         let took = running.terminate()?;
         return Ok(Sample {
             exit_micros: took.map(|took| took.as_secs_f64() * 1e6),
