@@ -224,7 +224,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Goes on to the next stage when this one is over.
     pub(super) fn conclude(&mut self) {
         if self.is_sealed() {
-            self.on(Event::IntakeOver, |_| {});
+            self.on(Event::IntakeOver, Self::end_streams);
             // A queue is told of what was settled before the exit counts as safe.
             if self.ledger.totals().in_flight == 0 && self.fed.iter().all(|fed| fed.inlet.is_settled()) {
                 self.on(Event::AllSettled, |_| {});
@@ -233,6 +233,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let services_are_gone = self.fed.iter().all(|fed| fed.inlet.is_closed());
         if services_are_gone && self.lanes.iter().all(|lane| lane.exit.is_closed()) {
             self.on(Event::LinksClosed, |_| {});
+        }
+    }
+
+    /// What is on its way to the sinks is the last, unless some of it comes back and goes to another as a dead letter.
+    fn end_streams(&mut self) {
+        if self.lanes.iter().all(|lane| lane.dead_letter.is_none()) {
+            self.lanes.iter_mut().for_each(|lane| lane.exit.nothing_follows());
         }
     }
 

@@ -106,6 +106,14 @@ impl<K: Kernel<Owner = Owner>> Exit<K> {
         }
     }
 
+    /// The intake is over: nothing more will come.
+    pub(super) fn nothing_follows(&mut self) {
+        match self {
+            Exit::Socket(link) => link.nothing_follows(),
+            Exit::Service(_) => {}
+        }
+    }
+
     /// Time is up: what is not settled by now is abandoned, or returned.
     pub(super) fn give_up(&mut self, kernel: &mut K, now: Instant) {
         match self {

@@ -173,7 +173,8 @@ fn any_source(rng: &mut Rng, index: usize, sinks: usize) -> SimSource {
         overflow: if rng.u8(..4) == 0 { Overflow::DropNewest } else { Overflow::Block },
         max_connections: rng.usize(1..=4),
         max_connections_per_client: (rng.u8(..4) == 0).then(|| rng.usize(1..=2)),
-        idle_timeout: (rng.u8(..4) == 0).then(|| Duration::from_micros(rng.u64(2_000..20_000))),
+        // Connections fall silent; the configuration knows none of it where there is none.
+        idle_timeout: (!datagrams && rng.u8(..4) == 0).then(|| Duration::from_micros(rng.u64(2_000..20_000))),
         half_close: rng.bool(),
         linger: Duration::from_micros([0, 5_000, 100_000][rng.usize(..3)]),
         ..usual

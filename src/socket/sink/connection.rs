@@ -30,6 +30,8 @@ pub(super) struct Connection<S> {
     /// Sends that are under way, or whose predecessors are: one of a stream, a chain of datagrams.
     sends: VecDeque<Send>,
     pub(super) watching: Option<Token>,
+    /// Whether FIN was sent.
+    is_ended: bool,
     /// Set once the peer sent FIN: until when what was sent before may be acknowledged.
     pub(super) peer_closed: Option<Instant>,
     /// When to look for confirmations, while something is unconfirmed.
@@ -105,6 +107,7 @@ impl<S: Socket> Connection<S> {
             baseline,
             sends: VecDeque::new(),
             watching: None,
+            is_ended: false,
             peer_closed: None,
             look_at: None,
             look_wait: CONFIRM_WAIT_MIN,
@@ -278,6 +281,16 @@ impl<S: Socket> Connection<S> {
         let unconfirmed = queue.unconfirmed_bytes() > 0;
         self.look_at = unconfirmed.then(|| now + self.look_wait);
         self.look_wait = (self.look_wait * 2).min(CONFIRM_WAIT_MAX);
+    }
+
+    /// Sends FIN behind what waits for its acknowledgement, which a peer may put off where nothing comes behind it: Linux, once it has
+    /// seen longer segments, for 40 ms (`tcp_measure_rcv_mss` and `__tcp_ack_snd_check` in net/ipv4/tcp_input.c).
+    pub(super) fn end_stream(&mut self, queue: &SendQueue) {
+        let all_is_sent = !self.is_sending() && !queue.has_unsent();
+        if all_is_sent && queue.unconfirmed_bytes() > 0 && !self.is_ended && !self.medium.is_datagrams() {
+            self.is_ended = true;
+            self.socket.half_close();
+        }
     }
 
     /// Looks at once, and often.

@@ -108,6 +108,14 @@ impl<K: Kernel> SinkLink<K> {
         }
     }
 
+    /// Nothing will be queued any more: FIN follows what is still to be confirmed.
+    pub fn nothing_follows(&mut self) {
+        match self {
+            SinkLink::Remote(link) => link.nothing_follows(),
+            SinkLink::File(_) => {}
+        }
+    }
+
     /// Time is up: what is not confirmed by now is abandoned. The queue is empty when the kernel has let go of it.
     pub fn give_up(&mut self, kernel: &mut K, now: Instant) {
         match self {

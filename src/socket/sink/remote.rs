@@ -33,6 +33,8 @@ pub struct RemoteSink<K: Kernel> {
     gathers: Vec<Gather>,
     pace: Pace,
     after_ending: AfterEnding,
+    /// Whether nothing will be queued any more.
+    is_last: bool,
     state: State<K::Socket>,
     spare: Spare<K::Socket>,
     /// When a message that is too large for a datagram was last logged.
@@ -96,6 +98,7 @@ impl<K: Kernel> RemoteSink<K> {
             gathers: Vec::new(),
             pace: Pace::Steady,
             after_ending: AfterEnding::ConnectAgain,
+            is_last: false,
             state: State::Waiting { until: now, reserve: Some((first, socket)) },
             spare: Spare::None,
             complained: None,
@@ -198,6 +201,9 @@ impl<K: Kernel> RemoteSink<K> {
     fn tick_open(&mut self, kernel: &mut K, now: Instant) {
         let State::Open(connection) = &mut self.state else { return };
         connection.look_for_confirmations(&mut self.queue, self.pace, now);
+        if self.is_last {
+            connection.end_stream(&self.queue);
+        }
         let settled = !connection.is_sending() && self.queue.unconfirmed_bytes() == 0;
         if connection.peer_closed.is_some_and(|grace| settled || grace <= now) {
             return self.end_connection(kernel, now, &"closed by the peer");
@@ -369,7 +375,7 @@ impl<K: Kernel> RemoteSink<K> {
         let State::Open(connection) = std::mem::replace(&mut self.state, State::Closed) else {
             unreachable!("only an open connection ends")
         };
-        if self.after_ending == AfterEnding::ConnectAgain {
+        if self.is_needed() {
             let (sink, to) = (&self.terms.name, self.dialer.name(connection.endpoint));
             warn!(sink, to, reason = %reason, "connection ended; what is unconfirmed is sent again on the next");
         }
@@ -385,9 +391,14 @@ impl<K: Kernel> RemoteSink<K> {
         let State::Ending(connection) = std::mem::replace(&mut self.state, State::Closed) else { return };
         let (endpoint, proven) = (connection.endpoint, connection.is_proven(now));
         self.finish(Some(connection));
-        if self.after_ending == AfterEnding::ConnectAgain {
+        if self.is_needed() {
             self.go_on(kernel, endpoint, proven, now);
         }
+    }
+
+    /// Whether there is, or may come, what needs another connection.
+    fn is_needed(&self) -> bool {
+        self.after_ending == AfterEnding::ConnectAgain && !(self.is_last && self.queue.is_empty())
     }
 
     /// After a connection to `endpoint`: to a better one that is there, or almost; else to the best that may be tried.
@@ -440,6 +451,10 @@ impl<K: Kernel> RemoteSink<K> {
             State::Open(connection) => connection.hurry(now),
             State::Connecting(_) | State::Ending(_) | State::Closed => {}
         }
+    }
+
+    pub(super) fn nothing_follows(&mut self) {
+        self.is_last = true;
     }
 
     pub(super) fn give_up(&mut self, kernel: &mut K, now: Instant) {

@@ -295,8 +295,12 @@ impl World {
     }
 
     pub fn half_close(&mut self, id: Id) {
-        if let Sock::Stream(stream) = &mut self.sockets[id] {
-            stream.told = true;
+        let closes_too = self.one_in(2);
+        match &mut self.sockets[id] {
+            Sock::Stream(stream) => stream.told = true,
+            // Perhaps before all of it is acknowledged.
+            Sock::Out(out) => out.finished |= closes_too,
+            _ => {}
         }
     }
 
