@@ -22,6 +22,7 @@ impl World {
                     acknowledged,
                     broken: None,
                     finished: true,
+                    ended: true,
                     resets: false,
                     framer,
                 };
@@ -57,6 +58,7 @@ impl World {
             acknowledged: 0,
             broken: None,
             finished: false,
+            ended: false,
             resets: false,
             framer: None,
         })))
@@ -100,6 +102,7 @@ impl World {
         if let Some(errno) = out.broken {
             return Err(errno);
         }
+        assert!(!out.ended, "sent behind FIN");
         let count = short.min(SEND_BUFFER - out.unacknowledged.len());
         out.unacknowledged.extend(&bytes[..count]);
         self.later(2_000, Happening::Acknowledge(id));
@@ -299,7 +302,10 @@ impl World {
         match &mut self.sockets[id] {
             Sock::Stream(stream) => stream.told = true,
             // Perhaps before all of it is acknowledged.
-            Sock::Out(out) => out.finished |= closes_too,
+            Sock::Out(out) => {
+                out.ended = true;
+                out.finished |= closes_too;
+            }
             _ => {}
         }
     }

@@ -90,6 +90,8 @@ struct Out {
     acknowledged: u64,
     broken: Option<Errno>,
     finished: bool,
+    /// Whether the relay sent FIN.
+    ended: bool,
     resets: bool,
     framer: Option<Framer>,
 }
