@@ -30,8 +30,8 @@ pub(super) struct Connection<S> {
     /// Sends that are under way, or whose predecessors are: one of a stream, a chain of datagrams.
     sends: VecDeque<Send>,
     pub(super) watching: Option<Token>,
-    /// Whether FIN was sent.
-    is_ended: bool,
+    /// After which nothing can be sent on it.
+    has_sent_fin: bool,
     /// Set once the peer sent FIN: until when what was sent before may be acknowledged.
     pub(super) peer_closed: Option<Instant>,
     /// When to look for confirmations, while something is unconfirmed.
@@ -107,7 +107,7 @@ impl<S: Socket> Connection<S> {
             baseline,
             sends: VecDeque::new(),
             watching: None,
-            is_ended: false,
+            has_sent_fin: false,
             peer_closed: None,
             look_at: None,
             look_wait: CONFIRM_WAIT_MIN,
@@ -287,8 +287,8 @@ impl<S: Socket> Connection<S> {
     /// seen longer segments, for 40 ms (`tcp_measure_rcv_mss` and `__tcp_ack_snd_check` in net/ipv4/tcp_input.c).
     pub(super) fn end_stream(&mut self, queue: &SendQueue) {
         let all_is_sent = !self.is_sending() && !queue.has_unsent();
-        if all_is_sent && queue.unconfirmed_bytes() > 0 && !self.is_ended && !self.medium.is_datagrams() {
-            self.is_ended = true;
+        if all_is_sent && queue.unconfirmed_bytes() > 0 && !self.has_sent_fin && !self.medium.is_datagrams() {
+            self.has_sent_fin = true;
             self.socket.half_close();
         }
     }

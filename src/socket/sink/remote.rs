@@ -34,7 +34,7 @@ pub struct RemoteSink<K: Kernel> {
     pace: Pace,
     after_ending: AfterEnding,
     /// Whether nothing will be queued any more.
-    is_last: bool,
+    nothing_follows: bool,
     state: State<K::Socket>,
     spare: Spare<K::Socket>,
     /// When a message that is too large for a datagram was last logged.
@@ -98,7 +98,7 @@ impl<K: Kernel> RemoteSink<K> {
             gathers: Vec::new(),
             pace: Pace::Steady,
             after_ending: AfterEnding::ConnectAgain,
-            is_last: false,
+            nothing_follows: false,
             state: State::Waiting { until: now, reserve: Some((first, socket)) },
             spare: Spare::None,
             complained: None,
@@ -201,7 +201,7 @@ impl<K: Kernel> RemoteSink<K> {
     fn tick_open(&mut self, kernel: &mut K, now: Instant) {
         let State::Open(connection) = &mut self.state else { return };
         connection.look_for_confirmations(&mut self.queue, self.pace, now);
-        if self.is_last {
+        if self.nothing_follows {
             connection.end_stream(&self.queue);
         }
         let settled = !connection.is_sending() && self.queue.unconfirmed_bytes() == 0;
@@ -398,7 +398,7 @@ impl<K: Kernel> RemoteSink<K> {
 
     /// Whether there is, or may come, what needs another connection.
     fn is_needed(&self) -> bool {
-        self.after_ending == AfterEnding::ConnectAgain && !(self.is_last && self.queue.is_empty())
+        self.after_ending == AfterEnding::ConnectAgain && !(self.nothing_follows && self.queue.is_empty())
     }
 
     /// After a connection to `endpoint`: to a better one that is there, or almost; else to the best that may be tried.
@@ -454,7 +454,7 @@ impl<K: Kernel> RemoteSink<K> {
     }
 
     pub(super) fn nothing_follows(&mut self) {
-        self.is_last = true;
+        self.nothing_follows = true;
     }
 
     pub(super) fn give_up(&mut self, kernel: &mut K, now: Instant) {
