@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    process::end_with_parent()?;
     process::raise_descriptor_limit()?;
     relays::install()?;
     let mut results = Results::new(arguments.rounds, arguments.seconds);

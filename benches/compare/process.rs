@@ -10,6 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -28,6 +29,11 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Str
         thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// This process ends when cargo does, which does not pass a signal on (PR_SET_PDEATHSIG, prctl(2)).
+pub fn end_with_parent() -> io::Result<()> {
+    Ok(set_pdeathsig(Signal::SIGTERM)?)
 }
 
 /// Nine thousand connections need more descriptors than a shell gives.

@@ -3,6 +3,7 @@
 //! Lives here: their names, commands and configurations. Never here: what is measured of them.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -202,30 +203,30 @@ impl Relay {
     fn command(self, from: SocketAddr, to: SocketAddr, folder: &TempDir) -> Result<Command, Box<dyn Error>> {
         Ok(match self {
             Relay::Slackwater { scheme, from: of_source, to: of_sink, arguments, .. } => {
-                let mut command = Command::new(installed_as("slackwater"));
+                let mut command = program(installed_as("slackwater"));
                 let (from, to) =
                     (format!("{scheme}://{from}{of_source}"), format!("{scheme}://{to}{of_sink}"));
                 command.args(["run", "--from", &from, "--to", &to]).args(arguments);
                 command
             }
             Relay::Reference { subcommand, .. } => {
-                let mut command = Command::new(installed_as("reference"));
+                let mut command = program(installed_as("reference"));
                 command.args([subcommand, &from.to_string(), &to.to_string()]);
                 command
             }
-            Relay::Configured { program, file, arguments, fill, .. } => {
+            Relay::Configured { program: peer, file, arguments, fill, .. } => {
                 let written = folder.path().join(file);
                 let fill = Filler { from, to, folder: folder.path(), file: &written, more: fill };
                 fs::write(
                     &written,
                     fill.fill(&fs::read_to_string(repository().join("scripts/relays").join(file))?),
                 )?;
-                let mut command = Command::new(repository().join("target/peers/bin").join(program));
+                let mut command = program(repository().join("target/peers/bin").join(peer));
                 command.args(arguments.iter().map(|argument| fill.fill(argument)));
                 command
             }
             Relay::Socat { from: listen, to: send, .. } => {
-                let mut command = Command::new(repository().join("target/peers/bin/socat"));
+                let mut command = program(repository().join("target/peers/bin/socat"));
                 let fork = if listen.starts_with("TCP") { ",fork,backlog=4096" } else { ",rcvbuf=4194304" };
                 let (from, to) = (
                     format!("{listen}:{},bind=127.0.0.1,reuseaddr{fork}", from.port()),
@@ -235,12 +236,19 @@ impl Relay {
                 command
             }
             Relay::Sleep => {
-                let mut command = Command::new("sleep");
+                let mut command = program("sleep");
                 command.arg("60");
                 command
             }
         })
     }
+}
+
+/// A program that does not outlive who measures it, whatever ends that (PR_SET_PDEATHSIG, which execve(2) keeps).
+fn program(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// What stands for the placeholders of a configuration.

@@ -5,7 +5,8 @@
 use std::fs;
 use std::process::Command;
 
-/// The kernel, how many processors, and which: by name, family and model, since hypervisors give one name to many.
+/// The kernel, how many processors, and which: by name, family and model, since hypervisors give one name to many. With it TCP's
+/// congestion control (tcp(7)): bbr sends by a timer, which costs whoever runs when it fires.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let said_of = |what: &str| {
@@ -14,7 +15,11 @@ pub fn machine() -> String {
     };
     let (name, family, model) = (said_of("model name"), said_of("cpu family"), said_of("model"));
     let (kernel, processors) = (said("uname", &["-sr"]), said("nproc", &[]));
-    format!("{kernel}, {processors} processors, {name} (family {family}, model {model})")
+    let congestion = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    let congestion = congestion.trim_end();
+    format!(
+        "{kernel}, {processors} processors, {name} (family {family}, model {model}), congestion control {congestion}"
+    )
 }
 
 /// What was measured; `-dirty` if it is not what was committed.
