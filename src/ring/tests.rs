@@ -205,7 +205,7 @@ fn free_buffers_keep_their_memory_only_as_far_as_they_are_told_to() {
 }
 
 /// What one park gathers that begins with a bell that rings already, or without one, and meets a timer.
-fn gathered(rings: bool, gather: Duration, timer_after: Duration) -> usize {
+fn gathered(rings: bool, timeout: Option<Duration>, gather: Duration, timer_after: Duration) -> usize {
     let mut ring = ring(detected());
     let bell = EventFd::new().unwrap();
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty()).unwrap();
@@ -216,7 +216,7 @@ fn gathered(rings: bool, gather: Duration, timer_after: Duration) -> usize {
     if rings {
         bell.write(1).unwrap();
     }
-    ring.park(None, gather).unwrap();
+    ring.park(timeout, gather).unwrap();
     let mut completions = Vec::new();
     ring.reap(&mut completions);
     completions.len()
@@ -226,14 +226,16 @@ fn gathered(rings: bool, gather: Duration, timer_after: Duration) -> usize {
 fn a_park_that_gathers_waits_for_more_than_the_first_completion() {
     let (gather, timer) = (Duration::from_millis(300), Duration::from_millis(100));
     if detected().gathers {
-        assert_eq!(gathered(true, gather, timer), 2);
+        assert_eq!(gathered(true, None, gather, timer), 2);
+        let shorter = Duration::from_millis(1);
+        assert_eq!(gathered(true, Some(shorter), gather, timer), 2, "beyond a shorter timeout");
     }
-    assert_eq!(gathered(true, Duration::ZERO, timer), 1);
+    assert_eq!(gathered(true, None, Duration::ZERO, timer), 1);
 }
 
 #[test]
 fn a_park_that_gathers_sleeps_on_while_nothing_comes() {
-    assert_eq!(gathered(false, Duration::from_millis(1), Duration::from_millis(50)), 1);
+    assert_eq!(gathered(false, None, Duration::from_millis(1), Duration::from_millis(50)), 1);
 }
 
 #[test]
