@@ -202,6 +202,8 @@ pub trait Socket: Clone {
     fn open_window(&self, bytes: usize) -> io::Result<()>;
     /// Bytes that the peer's TCP acknowledged since the handshake began; zero of anything else. It stays readable after a reset.
     fn acknowledged(&self) -> u64;
+    /// Bytes of a TCP connection that our kernel took and never sent so far; zero of anything else.
+    fn unsent(&self) -> u64;
     /// Segments or datagrams that our kernel dropped for want of room, since the socket was made.
     fn dropped(&self) -> u32;
     /// Whether both ends of a connection are this very socket (TCP's simultaneous open with itself).

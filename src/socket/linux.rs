@@ -250,6 +250,10 @@ impl Socket for Rc<OwnedFd> {
         tcp_info(self.as_fd()).map_or(0, |info| info.bytes_acked)
     }
 
+    fn unsent(&self) -> u64 {
+        tcp_info(self.as_fd()).map_or(0, |info| info.notsent_bytes.into())
+    }
+
     fn dropped(&self) -> u32 {
         dropped_segments(self.as_fd()).unwrap_or(0)
     }

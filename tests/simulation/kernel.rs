@@ -573,6 +573,11 @@ impl Socket for SimSocket {
         self.with(|world, id| world.acknowledged(id))
     }
 
+    /// What it takes is under way at once.
+    fn unsent(&self) -> u64 {
+        0
+    }
+
     fn dropped(&self) -> u32 {
         self.with(|world, id| world.dropped(id))
     }

@@ -13,8 +13,8 @@ use crate::config::plan::Confirm;
 use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{
-    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, NEAR, PROVEN_AFTER,
-    SEND_BUFFER_NEAR,
+    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, FIN_AFTER, NEAR,
+    PROVEN_AFTER, SEND_BUFFER_NEAR,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -34,6 +34,8 @@ pub(super) struct Connection<S> {
     has_sent_fin: bool,
     /// Set once the peer sent FIN: until when what was sent before may be acknowledged.
     pub(super) peer_closed: Option<Instant>,
+    /// Since when none of a stream was sent or acknowledged.
+    still_since: Instant,
     /// When to look for confirmations, while something is unconfirmed.
     look_at: Option<Instant>,
     look_wait: Duration,
@@ -109,6 +111,7 @@ impl<S: Socket> Connection<S> {
             watching: None,
             has_sent_fin: false,
             peer_closed: None,
+            still_since: now,
             look_at: None,
             look_wait: CONFIRM_WAIT_MIN,
             not_before: None,
@@ -218,6 +221,7 @@ impl<S: Socket> Connection<S> {
             }
             (Ok(bytes), Confirm::Acked | Confirm::Replied) => {
                 queue.advance(bytes, now);
+                self.still_since = now;
                 self.look_at = Some(now);
                 self.look_wait = shortest_look(pace);
                 After::GoOn
@@ -276,6 +280,7 @@ impl<S: Socket> Connection<S> {
         }
         if queue.confirm(self.acknowledged()) {
             self.delivered = true;
+            self.still_since = now;
             self.look_wait = shortest_look(pace);
         }
         let unconfirmed = queue.unconfirmed_bytes() > 0;
@@ -283,11 +288,19 @@ impl<S: Socket> Connection<S> {
         self.look_wait = (self.look_wait * 2).min(CONFIRM_WAIT_MAX);
     }
 
-    /// Sends FIN behind what waits for its acknowledgement, which a peer may put off where nothing comes behind it: Linux, once it has
-    /// seen longer segments, for 40 ms (`tcp_measure_rcv_mss` and `__tcp_ack_snd_check` in net/ipv4/tcp_input.c).
-    pub(super) fn end_stream(&mut self, queue: &SendQueue) {
+    /// Sends FIN behind what waits for its acknowledgement longer than it should: a peer may put that off where nothing comes behind it
+    /// (Linux, of the second of two segments of one length after longer ones, for 40 ms; `tcp_measure_rcv_mss` and `__tcp_ack_snd_check`
+    /// in net/ipv4/tcp_input.c). Never at once: behind what is not sent or not read yet, FIN itself has it put off, since a peer then waits
+    /// for what it might have to answer (`tcp_fin`; `__tcp_cleanup_rbuf` in net/ipv4/tcp.c).
+    pub(super) fn end_stream(&mut self, queue: &SendQueue, now: Instant) {
         let all_is_sent = !self.is_sending() && !queue.has_unsent();
-        if all_is_sent && queue.unconfirmed_bytes() > 0 && !self.has_sent_fin && !self.medium.is_datagrams() {
+        let awaits_confirmation = all_is_sent && queue.unconfirmed_bytes() > 0;
+        if !awaits_confirmation || self.has_sent_fin || self.medium.is_datagrams() {
+            return;
+        }
+        if self.socket.unsent() > 0 {
+            self.still_since = now;
+        } else if now >= self.still_since + FIN_AFTER + self.socket.round_trip() {
             self.has_sent_fin = true;
             self.socket.half_close();
         }
@@ -352,13 +365,17 @@ fn shortest_look(pace: Pace) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::rc::Rc;
 
+    use bytes::Bytes;
     use socket2::SockRef;
 
     use super::*;
+    use crate::ledger::{Ledger, Way};
+    use crate::message::{Framing, Run};
 
     #[test]
     fn a_round_trip_that_was_measured_tells_whether_a_peer_is_near() {
@@ -381,5 +398,47 @@ mod tests {
         };
         // On a machine that is busy one handshake may take long.
         assert!((0..100).any(is_bounded));
+    }
+
+    /// A queue whose only message was sent and is not confirmed.
+    fn unconfirmed() -> SendQueue {
+        let ticket = Ledger::new(1, 1).admit(Way { source: 0, sink: 0 }, 1, 2);
+        let body = Bytes::from_static(b"a\n");
+        let mut queue = SendQueue::default();
+        queue.push(
+            Run { head: Bytes::new(), body, messages: 1, framing: Framing::Line },
+            ticket,
+            Instant::now(),
+        );
+        queue.advance(2, Instant::now());
+        queue
+    }
+
+    #[test]
+    fn fin_does_not_follow_what_may_still_be_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let socket = Rc::new(OwnedFd::from(stream.try_clone().unwrap()));
+        let opened = Instant::now();
+        let mut connection = Connection::open(0, socket, Medium::Tcp, Confirm::Acked, opened).unwrap();
+        let (queue, long) = (unconfirmed(), Duration::from_secs(1));
+
+        connection.end_stream(&queue, opened + FIN_AFTER);
+        assert!(!connection.has_sent_fin, "it may be on its way");
+        stream.set_nonblocking(true).unwrap();
+        let full = std::iter::from_fn(|| Some(stream.write(&[b'a'; 4096]))).find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), ErrorKind::WouldBlock);
+        connection.end_stream(&queue, opened + long);
+        assert!(!connection.has_sent_fin, "our kernel has not sent all");
+        let deadline = Instant::now() + 10 * long;
+        while connection.socket.unsent() > 0 {
+            assert!(Instant::now() < deadline, "it hangs");
+            assert!(peer.read(&mut [0; 65_536]).unwrap() > 0);
+        }
+        connection.end_stream(&queue, opened + long + FIN_AFTER);
+        assert!(!connection.has_sent_fin, "that was sent only now");
+        connection.end_stream(&queue, opened + 2 * long);
+        assert!(connection.has_sent_fin);
     }
 }

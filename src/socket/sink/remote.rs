@@ -202,7 +202,7 @@ impl<K: Kernel> RemoteSink<K> {
         let State::Open(connection) = &mut self.state else { return };
         connection.look_for_confirmations(&mut self.queue, self.pace, now);
         if self.nothing_follows {
-            connection.end_stream(&self.queue);
+            connection.end_stream(&self.queue, now);
         }
         let settled = !connection.is_sending() && self.queue.unconfirmed_bytes() == 0;
         if connection.peer_closed.is_some_and(|grace| settled || grace <= now) {
