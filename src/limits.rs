@@ -176,8 +176,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);
 /// The same while draining: the exit waits for it.
 pub const CONFIRM_WAIT_MIN_DRAINING: Duration = Duration::from_micros(50);
-/// How long none of what a sink was sent is acknowledged, beyond a round trip, before FIN follows the last of it: longer than one that
-/// reads takes.
+/// How long none of what a sink was sent is acknowledged, beyond a round trip, before FIN follows the last of it: longer than a sink
+/// that reads takes to.
 pub const FIN_AFTER: Duration = Duration::from_micros(500);
 /// Longest wait between two such looks; delayed acknowledgements take 40 ms at least (TCP_DELACK_MIN).
 pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(10);

@@ -1,6 +1,6 @@
 //! Where and of what a benchmark was run.
 //!
-//! Lives here: the machine and the commit. Never here: what is measured.
+//! Lives here: the machine, with what its kernel sends by, and the commit. Never here: what is measured.
 
 use std::fs;
 use std::process::Command;
