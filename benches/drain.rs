@@ -1,13 +1,15 @@
 //! How long a drain takes, in process: from the request to the moment at which every reactor is sealed and has nothing in flight.
 //!
 //! Beside criterion's estimate stands the distribution of all drains, from an HDR histogram. `RESULTS=benches/results` writes these,
-//! with what was aimed at, into that folder's `drain.md`.
+//! with what was aimed at, into that folder's `drain.md`. `WINDOWS=file` writes when each drain began and ended, so that a profile
+//! can be cut to what falls within (`scripts/flamegraph`).
 
 #[path = "in_process/mod.rs"]
 mod in_process;
 #[path = "record/provenance.rs"]
 mod provenance;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
+use nix::time::{ClockId, clock_gettime};
 
 use in_process::{Relay, read_to_end};
 use slackwater::limits::QUIET;
@@ -61,8 +64,26 @@ impl State {
     }
 }
 
+/// Where it is told when each drain began and ended.
+struct Windows(Option<File>);
+
+impl Windows {
+    /// Into the file that `WINDOWS` names; nowhere without it.
+    fn from_environment() -> Windows {
+        Windows(std::env::var_os("WINDOWS").map(|path| File::create(path).expect("a file to write to")))
+    }
+
+    /// A line for a drain that ended this moment: when it began, and when it ended, in nanoseconds of `CLOCK_MONOTONIC`, by which
+    /// `perf record --clockid` can sample (clock_gettime(2)).
+    fn add(&self, took: Duration) {
+        let Some(mut file) = self.0.as_ref() else { return };
+        let ended = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("each Linux has it"));
+        writeln!(file, "{} {}", (ended - took).as_nanos(), ended.as_nanos()).expect("room in the file");
+    }
+}
+
 /// One drain; the relay is made for it and ended after it, outside the time.
-fn drain(state: State, reactors: usize) -> Duration {
+fn drain(state: State, reactors: usize, windows: &Windows) -> Duration {
     let mut relay = Relay::start(reactors);
     let receivers = std::mem::take(&mut relay.receivers);
     let each = state.messages() / reactors as u64;
@@ -97,6 +118,7 @@ fn drain(state: State, reactors: usize) -> Duration {
     }
     relay.wait();
     let took = begun.elapsed();
+    windows.add(took);
     relay.end(each * reactors as u64);
     readers.into_iter().for_each(|reader| drop(reader.join()));
     took
@@ -138,6 +160,7 @@ fn drains(criterion: &mut Criterion) {
         State::InFlight(100_000),
         State::Stalled(20_000),
     ];
+    let windows = Windows::from_environment();
     let mut table = String::new();
     for reactors in [1, 2] {
         for state in states {
@@ -145,7 +168,7 @@ fn drains(criterion: &mut Criterion) {
                 continue;
             }
             let id = BenchmarkId::new(state.name(), format!("{reactors} reactors"));
-            let histogram = measure(&mut group, id, || drain(state, reactors));
+            let histogram = measure(&mut group, id, || drain(state, reactors, &windows));
             table += &row(&state.name(), reactors, &histogram, state.target_micros());
         }
     }

@@ -186,7 +186,7 @@ impl Relay {
         };
         let is_udp = sink.is_datagrams();
         let from = free_address(is_udp)?;
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::tempdir_in(installed_as(RUNNING))?;
         let mut command = self.command(from, *to, &folder)?;
         let log = folder.path().join("log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
@@ -278,12 +278,17 @@ pub fn install() -> std::io::Result<()> {
         (PathBuf::from(env!("CARGO_BIN_EXE_slackwater")), "slackwater"),
         (std::env::current_exe()?, "reference"),
     ];
-    fs::create_dir_all(installed_as(""))?;
+    // Of a comparison that was stopped.
+    let _ = fs::remove_dir_all(installed_as(RUNNING));
+    fs::create_dir_all(installed_as(RUNNING))?;
     for (program, name) in programs {
         fs::copy(program, installed_as(name))?;
     }
     Ok(())
 }
+
+/// Where the folders of running relays are, among what is installed.
+const RUNNING: &str = "running";
 
 fn installed_as(name: &str) -> PathBuf {
     repository().join("target/compare").join(name)

@@ -12,8 +12,8 @@ use serde::Serialize;
 use slackwater::load::Latency;
 
 use crate::cases::{
-    BULK, BULK_1K, CROWD, CROWD_BOUNDED, CROWD_SETTLED, IDLE, PACED, SINGLE, STOP_FLOOD, STOP_IDLE,
-    STOP_PACED, UDP, UDP_FLOOD,
+    BULK, BULK_1K, BULK_BOUNDED, CROWD, CROWD_BOUNDED, CROWD_SETTLED, IDLE, PACED, SINGLE, STOP_FLOOD,
+    STOP_IDLE, STOP_PACED, UDP, UDP_FLOOD,
 };
 use crate::record;
 use crate::relays::{
@@ -105,6 +105,12 @@ const TARGETS: &[Target] = &[
     Target {
         what: "bulk 1 KiB, CPU a message / byte pipe in turn",
         value: |of, ours| of.between(BULK_1K, CPU, ours, BYTE_PIPE_IN_TURN),
+        at_most: 1.15,
+        has_floor: false,
+    },
+    Target {
+        what: "bulk 256 B of 128 KiB each, CPU a message / byte pipe",
+        value: |of, ours| of.between(BULK_BOUNDED, CPU, ours, BYTE_PIPE),
         at_most: 1.15,
         has_floor: false,
     },

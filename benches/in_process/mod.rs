@@ -54,11 +54,13 @@ impl Relay {
         let (from, to) = (source.local_addr()?, sink.local_addr()?);
         let control = Arc::new(Control::new(Arc::clone(&self.bell))?);
         let setup = setup(&control, source, to)?;
-        self.threads.push(thread::spawn(move || {
+        // By its name a profile can be cut to it, as that of the relay.
+        let named = thread::Builder::new().name(format!("reactor-{}", self.reactors.len()));
+        self.threads.push(named.spawn(move || {
             let support = Support::detect().expect("io_uring");
             let ring = Ring::new(support, MAX_IN_FLIGHT_DEFAULT).expect("a ring");
             Reactor::new(setup, ring).expect("a reactor").run()
-        }));
+        })?);
         self.reactors.push(control);
         self.senders.push(TcpStream::connect(from)?);
         self.receivers.push(sink.accept()?.0);

@@ -124,7 +124,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 match self.listeners[key].accept() {
                     Accepted::Connection(connection) => self.accepted(key, connection, now),
                     Accepted::Nothing => {
-                        self.listeners.remove(key);
+                        self.gone.push(self.listeners.remove(key).into_socket());
                         break;
                     }
                     Accepted::NotNow => {

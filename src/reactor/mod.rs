@@ -85,7 +85,7 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     emptying: VecDeque<usize>,
     /// Sockets for UDP that are sealed, and stay in the way of the kernel until the end.
     frozen: Vec<K::Socket>,
-    /// Sockets of links that are gone, until the end of the turn, or of the reactor.
+    /// Sockets of links and listeners that are gone, until the end of the turn, or of the reactor.
     gone: Vec<K::Socket>,
     completions: Vec<CompletionOf<K>>,
     runs: Vec<Run>,
@@ -176,9 +176,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         })
     }
 
-    /// Closes what is still open of source links that are gone. For after [`Reactor::run`], whose books have been given by then: each close
+    /// Closes what is still open of source links and listeners that are gone. For after [`Reactor::run`], whose books have been given by then: each close
     /// tells a peer.
-    pub fn close_links(&mut self) {
+    pub fn close_sockets(&mut self) {
         self.gone.clear();
     }
 

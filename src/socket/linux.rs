@@ -175,6 +175,11 @@ impl Received {
     }
 }
 
+/// Whether one of the events is so now, an error or a hang-up (poll(2)).
+fn polls(socket: &Rc<OwnedFd>, events: PollFlags) -> bool {
+    poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 impl Socket for Rc<OwnedFd> {
     fn freeze(&self, medium: Medium) -> io::Result<()> {
         match medium {
@@ -204,6 +209,11 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn accept(&self) -> Accepted<Self> {
+        // accept(2) makes the new socket before it looks whether somebody is there, and takes 10 µs to find out that nobody is;
+        // poll(2) says so in less than one (`inet_csk_listen_poll`).
+        if !polls(self, PollFlags::POLLIN) {
+            return Accepted::Nothing;
+        }
         let socket = SockRef::from(self);
         match socket.set_nonblocking(true).and_then(|()| socket.accept()) {
             Ok((connection, _)) => Accepted::Connection(Rc::new(connection.into())),
@@ -222,8 +232,7 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn peer_has_finished(&self) -> bool {
-        let mut watched = [PollFd::new(self.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
-        poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        polls(self, PollFlags::from_bits_retain(libc::POLLRDHUP))
     }
 
     fn peer(&self) -> Option<IpAddr> {

@@ -208,6 +208,11 @@ impl<S: Socket> Listener<S> {
     pub fn accept(&self) -> Accepted<S> {
         self.socket.accept()
     }
+
+    /// The socket, to be closed.
+    pub fn into_socket(self) -> S {
+        self.socket
+    }
 }
 
 #[cfg(test)]
