@@ -3,7 +3,7 @@
 //! Lives here: what a signal leads to. Never here: drains in full flow with many connections, or what a sink does.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -98,6 +98,22 @@ fn term_repeated_cuts_no_drain_short() {
     relay.expect_log("\"draining\"");
     relay.signal(SIGTERM);
     relay.expect_log("under way already");
+    assert!(relay.book("in_flight") > 0, "the drain goes on");
+    sink.resume();
+    assert_nothing_lost(&relay.wait(), MANY, "TERM");
+    assert_whole(sink, MANY);
+}
+
+/// A listener that is frozen answers nobody; one that is closed says so, however long the drain takes.
+#[test]
+fn whoever_comes_during_a_drain_is_refused() {
+    let Held { relay, sink, .. } = against_a_stalled_sink(MANY, &["--drain-timeout", "1h"]);
+    relay.signal(SIGTERM);
+    relay.expect_log("\"draining\"");
+    let comes = || TcpStream::connect_timeout(&relay.address(), Duration::from_millis(100));
+    eventually("a connection is refused", || {
+        comes().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
     assert!(relay.book("in_flight") > 0, "the drain goes on");
     sink.resume();
     assert_nothing_lost(&relay.wait(), MANY, "TERM");
