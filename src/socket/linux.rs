@@ -209,8 +209,8 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn accept(&self) -> Accepted<Self> {
-        // accept(2) makes the new socket before it looks whether somebody is there, and takes 10 µs to find out that nobody is;
-        // poll(2) says so in less than one (`inet_csk_listen_poll`).
+        // accept(2) makes the new socket before it looks whether somebody is there, and takes some 10 µs to find out that nobody is;
+        // poll(2) says so in one or two (`inet_csk_listen_poll`, Zen 4).
         if !polls(self, PollFlags::POLLIN) {
             return Accepted::Nothing;
         }
