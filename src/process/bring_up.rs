@@ -283,6 +283,6 @@ fn run_reactor(
         && may_go.recv().is_ok()
     {
         let last_word = reactor.run();
-        parting.say(last_word, || reactor.close_sockets());
+        parting.say(last_word, || reactor.close_remaining());
     }
 }

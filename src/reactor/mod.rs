@@ -176,9 +176,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         })
     }
 
-    /// Closes what is still open of source links and listeners that are gone. For after [`Reactor::run`], whose books have been given by then: each close
-    /// tells a peer.
-    pub fn close_sockets(&mut self) {
+    /// Closes what is still open of source links and listeners that are gone. For after [`Reactor::run`], whose books have been given by
+    /// then: each close tells a peer.
+    pub fn close_remaining(&mut self) {
         self.gone.clear();
     }
 

@@ -162,7 +162,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     /// A close takes as long as everything else that is done for a link: its peer is told, and perhaps woken. At the end nobody waits
-    /// for it ([`Reactor::close_sockets`]).
+    /// for it ([`Reactor::close_remaining`]).
     pub(super) fn close_gone(&mut self) {
         if self.control.asked() < Phase::Halt {
             self.gone.clear();

@@ -175,9 +175,9 @@ impl Received {
     }
 }
 
-/// Whether one of the events is so now, an error or a hang-up (poll(2)).
-fn polls(socket: &Rc<OwnedFd>, events: PollFlags) -> bool {
-    poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+/// 1 if one of the events is so now, an error or a hang-up, else 0 (poll(2)).
+fn poll_now(socket: &Rc<OwnedFd>, events: PollFlags) -> nix::Result<libc::c_int> {
+    poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::ZERO)
 }
 
 impl Socket for Rc<OwnedFd> {
@@ -210,8 +210,8 @@ impl Socket for Rc<OwnedFd> {
 
     fn accept(&self) -> Accepted<Self> {
         // accept(2) makes the new socket before it looks whether somebody is there, and takes some 10 µs to find out that nobody is;
-        // poll(2) says so in one or two (`inet_csk_listen_poll`, Zen 4).
-        if !polls(self, PollFlags::POLLIN) {
+        // poll(2) says so in one or two (`inet_csk_listen_poll`, Zen 4). Where it cannot tell, accept(2) does.
+        if poll_now(self, PollFlags::POLLIN) == Ok(0) {
             return Accepted::Nothing;
         }
         let socket = SockRef::from(self);
@@ -232,7 +232,7 @@ impl Socket for Rc<OwnedFd> {
     }
 
     fn peer_has_finished(&self) -> bool {
-        polls(self, PollFlags::from_bits_retain(libc::POLLRDHUP))
+        poll_now(self, PollFlags::from_bits_retain(libc::POLLRDHUP)).is_ok_and(|ready| ready > 0)
     }
 
     fn peer(&self) -> Option<IpAddr> {
@@ -277,5 +277,46 @@ impl Socket for Rc<OwnedFd> {
 
     fn ring(&self) {
         ring(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+
+    use super::*;
+
+    /// What nix's poll calls.
+    #[cfg(target_arch = "x86_64")]
+    const POLL: libc::c_long = libc::SYS_poll;
+    #[cfg(not(target_arch = "x86_64"))]
+    const POLL: libc::c_long = libc::SYS_ppoll;
+
+    /// Leaves this thread without it, for as long as it lives; others keep it (seccomp(2)).
+    fn refuse_poll() {
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let (rules, refused) =
+            (BTreeMap::from([(POLL, Vec::new())]), SeccompAction::Errno(libc::ENOMEM as u32));
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture).unwrap();
+        apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn who_waits_is_accepted_where_poll_cannot_tell() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let waits = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepts_without_poll = thread::spawn(move || {
+            refuse_poll();
+            let listener = Rc::new(OwnedFd::from(listener));
+            assert_eq!(poll_now(&listener, PollFlags::POLLIN), Err(Errno::ENOMEM));
+            let first = matches!(Socket::accept(&listener), Accepted::Connection(_));
+            (first, matches!(Socket::accept(&listener), Accepted::Nothing))
+        });
+        assert_eq!(accepts_without_poll.join().unwrap(), (true, true));
+        drop(waits);
     }
 }

@@ -213,7 +213,7 @@ fn a_link_that_is_gone_is_closed_in_its_turn_or_after_the_end() {
         control.ask(asked);
         reactor.close_gone();
         assert_eq!(is_closed(), in_its_turn, "{asked:?}");
-        reactor.close_sockets();
+        reactor.close_remaining();
         assert!(is_closed(), "{asked:?}");
     }
 }
