@@ -1,6 +1,6 @@
 //! What it costs to find messages in received bytes: time of one message, by format and length.
 //!
-//! Inputs are 32 KiB, as they come from a receive buffer: cut anywhere, so each begins with the rest of a message.
+//! Inputs are whole receive buffers: cut anywhere, so each begins with the rest of a message.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,12 +10,11 @@ use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
 use slackwater::framing::{Bounds, Framer, Oversize, frames, reframe, slices};
+use slackwater::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 use slackwater::message::{Framing, Run};
 
-/// One receive buffer, in bytes.
-const INPUT: usize = 32 * 1024;
-/// Received bytes in one round; they stay in the cache, as bytes do that the kernel has just written.
-const STREAM: usize = 16 * INPUT;
+/// Received bytes in one round, as many as the largest receive brings: more than the second-level caches of most processors hold.
+const STREAM: usize = BUFFERS_OFFERED_MAX * BUFFER_SIZE;
 /// Datagrams in one round.
 const DATAGRAMS: usize = 256;
 const BOUNDS: Bounds = Bounds { max_message: 64 * 1024, oversize: Oversize::Truncate };
@@ -54,7 +53,10 @@ impl Traffic {
 
     fn inputs(&self) -> Vec<Bytes> {
         let stream = Bytes::from(self.message.repeat(self.messages()));
-        (0..stream.len()).step_by(INPUT).map(|at| stream.slice(at..stream.len().min(at + INPUT))).collect()
+        (0..stream.len())
+            .step_by(BUFFER_SIZE)
+            .map(|at| stream.slice(at..stream.len().min(at + BUFFER_SIZE)))
+            .collect()
     }
 
     fn runs(&self) -> Vec<Run> {

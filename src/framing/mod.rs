@@ -27,6 +27,8 @@
 //! A run can be asked where its messages are ([`frames`], [`payloads`], [`slices`], [`whole_prefix`]) and be put into another
 //! framing ([`reframe`]).
 
+#[allow(unsafe_code, reason = "a fetch ahead has no safe function that is stable")]
+mod ahead;
 mod auto;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
