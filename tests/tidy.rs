@@ -65,7 +65,7 @@ const ARROWS: Arrows = &[
 ];
 
 /// Where `unsafe` may be: what talks to the kernel, or the processor, below the safe crates.
-const UNSAFE_PLACES: &[&str] = &["src/ring/", "src/socket/filter.rs", "src/framing/ahead.rs"];
+const UNSAFE_PLACES: &[&str] = &["src/ring/", "src/socket/filter.rs", "src/framing/fetch.rs"];
 
 /// Pages whose paths must exist.
 const PAGES: &[&str] = &["ARCHITECTURE.md", "README.md"];

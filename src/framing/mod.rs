@@ -27,8 +27,6 @@
 //! A run can be asked where its messages are ([`frames`], [`payloads`], [`slices`], [`whole_prefix`]) and be put into another
 //! framing ([`reframe`]).
 
-#[allow(unsafe_code, reason = "a fetch ahead has no safe function that is stable")]
-mod ahead;
 mod auto;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -36,6 +34,8 @@ pub mod checks;
 mod counted;
 mod datagram;
 mod delimited;
+#[allow(unsafe_code, reason = "a fetch ahead has no safe function that is stable")]
+mod fetch;
 mod line;
 mod nul;
 mod octet;

@@ -4,8 +4,8 @@
 
 use multiversion::multiversion;
 
-use super::ahead;
 use super::delimited::Delimiter;
+use super::fetch;
 
 /// Bytes that are looked at side by side, two registers of AVX2. Each place counts for itself, in a byte.
 const LANES: usize = 64;
@@ -44,7 +44,7 @@ fn survey(end: u8, bytes: &[u8], befores: &[u8]) -> (u32, u8) {
     let ((rows, rest), (befores, rest_befores)) = (bytes.as_chunks::<LANES>(), befores.as_chunks::<LANES>());
     let (mut ended, mut furthest) = ([0; LANES], [0; LANES]);
     for (row, befores) in rows.iter().zip(befores) {
-        ahead::fetch(row); // as long as a cache line
+        fetch::ahead(row); // as long as a cache line
         for lane in 0..LANES {
             look(end, row[lane], befores[lane], &mut ended[lane], &mut furthest[lane]);
         }
