@@ -1,6 +1,6 @@
 //! What it costs to find messages in received bytes: time of one message, by format and length.
 //!
-//! Inputs are whole receive buffers: cut anywhere, so each begins with the rest of a message.
+//! Inputs are whole receive buffers, cut wherever they are full: in the midst of a message, unless messages fit.
 
 use std::hint::black_box;
 use std::time::Duration;
