@@ -27,7 +27,7 @@ fn an_operation(criterion: &mut Criterion) {
         bencher.iter(|| {
             bell.write(1).expect("room");
             ring.wake((), &fd);
-            ring.park(None, Duration::ZERO).expect("the ring works");
+            ring.park(None, Duration::ZERO, 0).expect("the ring works");
             ring.reap(&mut completions);
             assert_eq!(completions.len(), 1);
             completions.clear();
@@ -53,7 +53,7 @@ fn bytes_through(criterion: &mut Criterion) {
                 let mut missing = size;
                 while missing > 0 {
                     ring.offer(16 * BUFFER_SIZE);
-                    ring.park(None, Duration::ZERO).expect("the ring works");
+                    ring.park(None, Duration::ZERO, 0).expect("the ring works");
                     ring.reap(&mut completions);
                     for completion in completions.drain(..) {
                         if let Event::Received(lease) = completion.event {

@@ -172,14 +172,20 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long one attempt to connect may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// First wait before a look at what the peer's TCP has acknowledged when nothing else wakes the loop; doubles.
+/// Wait before a look at what the peer's TCP has acknowledged while nobody waits for that: longer than acknowledgements are put off
+/// (40 ms, TCP_DELACK_MIN), so that one look finds all.
+pub const CONFIRM_WAIT_LAZY: Duration = Duration::from_millis(50);
+/// Memory up to which what a sink link keeps for that does not matter: even of as many links as a sink may have, it is less than the
+/// least that may be in flight.
+pub const CONFIRM_LAZY_BYTES: usize = MAX_IN_FLIGHT_MIN / (2 * SINK_CONNECTIONS_MAX);
+/// First wait before such a look where somebody waits for it, or more is kept, when nothing else wakes the loop; doubles.
 pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);
 /// The same while draining: the exit waits for it.
 pub const CONFIRM_WAIT_MIN_DRAINING: Duration = Duration::from_micros(50);
 /// How long none of what a sink was sent is acknowledged, beyond a round trip, before FIN follows the last of it: longer than a sink
 /// that reads takes to.
 pub const FIN_AFTER: Duration = Duration::from_micros(500);
-/// Longest wait between two such looks; delayed acknowledgements take 40 ms at least (TCP_DELACK_MIN).
+/// Longest wait between two such looks.
 pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(10);
 /// How long a link uses another endpoint at least before it tries a better one again: what comes and goes is not followed.
 pub const RETURN_AFTER: Duration = Duration::from_secs(1);

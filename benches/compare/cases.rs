@@ -63,6 +63,7 @@ pub const CROWD: &str = "bulk, 256 B, 1,000 connections";
 pub const CROWD_SETTLED: &str = "bulk, 256 B, 1,000 connections, settled";
 pub const CROWD_BOUNDED: &str = "bulk, 256 B, 1,000 connections of 128 KiB each";
 pub const PACED: &str = "paced 50,000/s, 256 B, 16 connections";
+pub const FEW: &str = "paced 2,000/s, 256 B, 4 connections";
 pub const SINGLE: &str = "one message a write, 256 B, 64 connections";
 pub const UDP: &str = "datagrams, 256 B, 20,000/s";
 pub const UDP_FLOOD: &str = "datagrams, 256 B, as fast as they are sent";
@@ -130,6 +131,14 @@ pub const CASES: &[Case] = &[
         name: PACED,
         relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, GATHER],
         style: Style::Paced { per_second: 50_000 },
+        ..FLOOD
+    },
+    // What a message costs that comes alone: most of it is to be woken.
+    Case {
+        name: FEW,
+        relays: &[SLACKWATER, WRITTEN, TOKIO, HAPROXY, NGINX],
+        connections: 4,
+        style: Style::Paced { per_second: 2000 },
         ..FLOOD
     },
     Case {

@@ -66,7 +66,7 @@ pub fn run(from: SocketAddr, to: SocketAddr, order: Order) -> io::Result<()> {
     pipe.ring.accept(Owner::Listener, &Rc::new(listener.into()));
     let mut completions = Vec::new();
     loop {
-        pipe.ring.park(None, Duration::ZERO)?;
+        pipe.ring.park(None, Duration::ZERO, 0)?;
         pipe.ring.reap(&mut completions);
         for completion in completions.drain(..) {
             pipe.handle(completion)?;

@@ -117,11 +117,11 @@ pub trait Kernel {
 
     /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end). Where
     /// `gather` is not zero it waits that long for more of them, beyond a shorter `timeout` too; if none came by then, the first one ends
-    /// the wait.
+    /// the wait. Else `beside` completions do not end it: those of as many sends that are done as they are submitted, and nobody waits for.
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
-    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()>;
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration, beside: usize) -> io::Result<()>;
     /// An eventfd(2) that the kernel rings for each completion, for whoever sleeps elsewhere than in [`Kernel::park`].
     ///
     /// # Errors

@@ -38,9 +38,11 @@ impl<K: Kernel<Owner = Owner>> Exit<K> {
         }
     }
 
-    pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) {
-        if let Exit::Socket(link) = self {
-            link.flush(kernel, now);
+    /// Whether it began a send that is done as it is submitted, and nobody waits for.
+    pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) -> bool {
+        match self {
+            Exit::Socket(link) => link.flush(kernel, now),
+            Exit::Service(_) => false,
         }
     }
 

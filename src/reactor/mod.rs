@@ -75,6 +75,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     is_hosted: bool,
     #[cfg(feature = "services")]
     host: Option<runtime::Host>,
+    /// Sends of this turn that are done as they are submitted, and nobody waits for.
+    unhurried: usize,
     /// Links that are not armed, and wait for buffers.
     unarmed: Unarmed,
     /// Links without a seat, in the order in which they get one.

@@ -73,7 +73,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         let now = self.kernel.now();
         self.replenish(now);
         while self.stage != Stage::Halted {
-            self.kernel.park(Some(Duration::ZERO), Duration::ZERO)?;
+            self.kernel.park(Some(Duration::ZERO), Duration::ZERO, 0)?;
             self.sleep(&completions).await?;
             // What is left of it after a panic is counted and dropped, nothing else.
             catch_unwind(AssertUnwindSafe(|| self.turn())).unwrap_or(Err(io::Error::other("panicked")))?;

@@ -147,6 +147,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             is_hosted: false,
             #[cfg(feature = "services")]
             host: None,
+            unhurried: 0,
             unarmed: Unarmed::default(),
             waiting: VecDeque::new(),
             lingering: Vec::new(),

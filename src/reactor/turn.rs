@@ -39,13 +39,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// Sleeps until something happens or is due. The one system call of a turn under load.
     fn park(&mut self) -> io::Result<()> {
         if self.is_hosted || self.has_more_to_arm() {
-            return self.kernel.park(Some(Duration::ZERO), Duration::ZERO);
+            return self.kernel.park(Some(Duration::ZERO), Duration::ZERO, 0);
         }
         let now = self.kernel.now();
         let due = self.next_deadline(now);
         // It may hold up what is due: most often a look at confirmations, a millisecond after whatever was sent.
         let gather = if self.stage == Stage::Running { self.gathering.next() } else { Duration::ZERO };
-        self.kernel.park(due.map(|due| due.saturating_duration_since(now)), gather)
+        self.kernel.park(due.map(|due| due.saturating_duration_since(now)), gather, self.unhurried)
     }
 
     /// Whether links wait to be armed and buffers are there. Those that were armed before may be silent, so no event need
@@ -87,8 +87,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     fn flush(&mut self, now: Instant) {
+        self.unhurried = 0;
         for lane in &mut self.lanes {
-            lane.exit.flush(&mut self.kernel, now);
+            self.unhurried += usize::from(lane.exit.flush(&mut self.kernel, now));
         }
     }
 

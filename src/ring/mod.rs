@@ -207,7 +207,7 @@ impl<O: Copy> Ring<O> {
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.
-    pub fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+    pub fn park(&mut self, timeout: Option<Duration>, gather: Duration, beside: usize) -> io::Result<()> {
         let gathers = self.support.gathers && !gather.is_zero();
         // Without any end to the wait, that for more would be the end of it, also when nothing came
         // (`io_cqring_min_timer_wakeup` in io_uring/io_uring.c): an idle relay would wake up again and again.
@@ -220,7 +220,7 @@ impl<O: Copy> Ring<O> {
         if gathers {
             arguments = arguments.min_wait_usec(gather.as_micros() as u32);
         }
-        let completions = if gathers { GATHER_COMPLETIONS } else { 1 };
+        let completions = if gathers { GATHER_COMPLETIONS } else { beside + 1 };
         let entered = self.uring.submitter().submit_with_args(completions, &arguments);
         match entered {
             Err(error) if !is_passing(&error) => Err(error),

@@ -228,7 +228,7 @@ fn receives_one_byte(support: Support) -> Result<bool, SetupError> {
     sender.write_all(b"!").map_err(lacks)?;
     ring.offer(BUFFER_SIZE);
     ring.receive((), &Rc::new(receiver.into()));
-    ring.park(Some(PROBE_TIMEOUT), Duration::ZERO).map_err(lacks)?;
+    ring.park(Some(PROBE_TIMEOUT), Duration::ZERO, 0).map_err(lacks)?;
     let mut completions = Vec::new();
     ring.reap(&mut completions);
     let received = match completions.into_iter().next().map(|completion| completion.event) {

@@ -29,7 +29,7 @@ fn reap_until(ring: &mut Ring<u8>, enough: impl Fn(&[Completion<u8>]) -> bool) -
     let (mut completions, deadline) = (Vec::new(), Instant::now() + HANG);
     while !enough(&completions) {
         assert!(Instant::now() < deadline, "hangs with {} completions", completions.len());
-        ring.park(Some(Duration::from_millis(100)), Duration::ZERO).unwrap();
+        ring.park(Some(Duration::from_millis(100)), Duration::ZERO, 0).unwrap();
         ring.reap(&mut completions);
     }
     completions
@@ -85,7 +85,7 @@ fn received_at_once(ring: &mut Ring<u8>, sent: &[u8]) -> (Vec<Completion<u8>>, u
         assert!(Instant::now() < deadline, "loopback is stuck");
     }
     ring.receive(1, &Rc::new(receiver.into()));
-    ring.park(Some(HANG), Duration::ZERO).unwrap();
+    ring.park(Some(HANG), Duration::ZERO, 0).unwrap();
     let entries = ring.uring.completion().len();
     let mut completions = Vec::new();
     ring.reap(&mut completions);
@@ -216,7 +216,7 @@ fn gathered(rings: bool, timeout: Option<Duration>, gather: Duration, timer_afte
     if rings {
         bell.write(1).unwrap();
     }
-    ring.park(timeout, gather).unwrap();
+    ring.park(timeout, gather, 0).unwrap();
     let mut completions = Vec::new();
     ring.reap(&mut completions);
     completions.len()
@@ -245,10 +245,34 @@ fn a_park_that_gathers_ends_with_as_many_completions_as_there_are_buffers() {
         ring.wake(1, &Rc::new(EventFd::from_value(1).unwrap().into()));
     }
     let began = Instant::now();
-    ring.park(None, 2 * HANG).unwrap();
+    ring.park(None, 2 * HANG, 0).unwrap();
     let mut completions = Vec::new();
     ring.reap(&mut completions);
     assert_eq!((completions.len(), began.elapsed() < HANG), (BUFFERS_OFFERED_MAX, true));
+}
+
+#[test]
+fn a_send_that_nobody_waits_for_does_not_end_a_park() {
+    for support in [PLAIN, detected()] {
+        let mut ring = ring(support);
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let ours = Rc::new(OwnedFd::from(ours));
+        let mut park_after_a_send = |bell: Option<EventFd>, timeout| {
+            let mut gather = Gather::default();
+            gather.push(Bytes::from_static(b"a"));
+            ring.send(1, &ours, gather);
+            if let Some(bell) = bell {
+                ring.wake(2, &Rc::new(bell.into()));
+            }
+            let (mut completions, begun) = (Vec::new(), Instant::now());
+            ring.park(Some(timeout), Duration::ZERO, 1).unwrap();
+            ring.reap(&mut completions);
+            (completions.len(), begun.elapsed() >= timeout)
+        };
+        assert_eq!(park_after_a_send(None, Duration::from_millis(20)), (1, true));
+        let rings = EventFd::from_value(1).unwrap();
+        assert_eq!(park_after_a_send(Some(rings), HANG), (2, false));
+    }
 }
 
 impl Event {
@@ -344,7 +368,7 @@ fn a_ring_dropped_with_operations_in_flight_takes_them_back_first() {
     ring.offer(2 * BUFFER_SIZE);
     ring.receive(1, &receiver);
     ring.watch(1, &receiver);
-    ring.park(Some(Duration::from_millis(1)), Duration::ZERO).unwrap();
+    ring.park(Some(Duration::from_millis(1)), Duration::ZERO, 0).unwrap();
     drop(ring);
     assert_eq!(Rc::strong_count(&receiver), 1, "no slot holds the socket any more");
     drop(sender);

@@ -78,8 +78,8 @@ impl<O: Copy> Kernel for Ring<O> {
         self.cancel(owner, target);
     }
 
-    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
-        self.park(timeout, gather)
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration, beside: usize) -> io::Result<()> {
+        self.park(timeout, gather, beside)
     }
 
     fn completion_bell(&mut self) -> io::Result<OwnedFd> {

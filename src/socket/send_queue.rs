@@ -34,6 +34,8 @@ pub struct SendQueue {
     cursor: (usize, usize),
     /// Bytes of memory that the chunks occupy.
     occupied: usize,
+    /// Chunks that somebody who handed them in still has.
+    handed: usize,
     /// Bytes that are queued and not sent.
     unsent: usize,
     /// When our kernel last took something.
@@ -58,6 +60,7 @@ impl SendQueue {
         debug_assert_eq!(run.messages, ticket.messages(), "a ticket stands for its run");
         self.occupied += ticket.bytes();
         self.unsent += run.wire_len();
+        self.handed += usize::from(ticket.origin().is_some());
         self.chunks.push_back(Chunk { run, ticket, since: now });
     }
 
@@ -100,6 +103,11 @@ impl SendQueue {
     /// Bytes of memory that unsettled messages occupy.
     pub fn occupied(&self) -> usize {
         self.occupied
+    }
+
+    /// Whether somebody waits to be told what became of a message.
+    pub fn is_awaited(&self) -> bool {
+        self.handed > 0
     }
 
     /// Messages not settled.
@@ -165,12 +173,18 @@ impl SendQueue {
             let ticket = front.ticket.split_first(1);
             front.run.skip(first.wire.end, 1);
             self.end(ticket, kept, outcome);
-        } else if let Some(last) = self.chunks.pop_front() {
-            self.occupied -= last.ticket.bytes();
+        } else if let Some(last) = self.pop_first() {
             self.unsent -= last.run.wire_len();
             let frame = keeps.then(|| frames(&last.run).next()).flatten();
             self.end(last.ticket, frame.map(|frame| slices(&last.run, frame.payload)), outcome);
         }
+    }
+
+    fn pop_first(&mut self) -> Option<Chunk> {
+        let first = self.chunks.pop_front()?;
+        self.occupied -= first.ticket.bytes();
+        self.handed -= usize::from(first.ticket.origin().is_some());
+        Some(first)
     }
 
     /// Settles a message, or keeps it for the dead letters.
@@ -208,8 +222,7 @@ impl SendQueue {
             }
             self.confirmed = end;
             self.cursor.0 -= 1;
-            let chunk = self.chunks.pop_front().expect("looked at above");
-            self.occupied -= chunk.ticket.bytes();
+            let chunk = self.pop_first().expect("looked at above");
             chunk.ticket.settle(Outcome::Delivered);
         }
         self.chunks.len() < before

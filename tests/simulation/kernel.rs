@@ -428,8 +428,8 @@ impl Kernel for SimKernel {
         self.submit(owner, None, Kind::Cancel(target));
     }
 
-    /// Lets the world go on until something has completed, or `timeout` is over, or later: so `gather` makes no difference.
-    fn park(&mut self, timeout: Option<Duration>, gather: Duration) -> io::Result<()> {
+    /// Lets the world go on until more than `beside` have completed, or `timeout` is over, or later: so `gather` makes no difference.
+    fn park(&mut self, timeout: Option<Duration>, gather: Duration, beside: usize) -> io::Result<()> {
         self.brought.judge(timeout, gather);
         self.world.borrow_mut().gathered += u64::from(!gather.is_zero());
         let deadline = timeout.map(|timeout| self.world.borrow().now + timeout);
@@ -438,11 +438,12 @@ impl Kernel for SimKernel {
             self.world.borrow_mut().happen();
             let could = self.look_at_all();
             let is_over = deadline.is_some_and(|deadline| self.world.borrow().now >= deadline);
-            let returns = !self.ready.is_empty() && self.world.borrow_mut().one_in(2);
+            let is_woken = self.ready.len() > beside;
+            let returns = is_woken && self.world.borrow_mut().one_in(2);
             if returns || is_over {
                 return Ok(());
             }
-            if could || !self.ready.is_empty() {
+            if could || is_woken {
                 self.world.borrow_mut().pass(Duration::from_micros(10));
             } else {
                 self.world.borrow_mut().pass_to_next(deadline);

@@ -63,6 +63,12 @@ fn start_tcp(support: Support, to: &TcpListener) -> (SocketAddr, Started) {
 
 /// The same with what the sink is told beside its address.
 fn start_tcp_as(support: Support, to: &TcpListener, sink: Sink) -> (SocketAddr, Started) {
+    let (address, inlet, sink, endpoint) = tcp(to, sink);
+    (address, start(support, inlet, sink, vec![endpoint]))
+}
+
+/// A TCP source with its address, and a TCP sink with its endpoint.
+fn tcp(to: &TcpListener, sink: Sink) -> (SocketAddr, Inlet<OwnedFd>, Sink, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let inlet = Inlet {
@@ -74,7 +80,7 @@ fn start_tcp_as(support: Support, to: &TcpListener, sink: Sink) -> (SocketAddr, 
     let target = to.local_addr().unwrap();
     let sink = Sink { target: Target::Tcp(Vec::new()), confirm: Confirm::Acked, ..sink };
     let endpoint = Endpoint { name: "sink".to_owned(), addresses: vec![Address::Tcp(target)] };
-    (address, start(support, inlet, sink, vec![endpoint]))
+    (address, inlet, sink, endpoint)
 }
 
 impl Started {
@@ -170,21 +176,53 @@ fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
 
 /// The same with a source of its own.
 fn reactor_of(inlet: Inlet<OwnedFd>) -> (Reactor<Ring<Owner>>, Arc<Control>) {
-    let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
-    let plan = RunArgs::default().plan().unwrap();
     let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
     let outlet = Outlet::File { file: OwnedFd::from(nowhere), waits: Waits::Anywhere, turns: None };
+    reactor_between(inlet, plan().1, outlet)
+}
+
+/// The same with a sink of its own, too.
+fn reactor_between(
+    inlet: Inlet<OwnedFd>,
+    sink: Sink,
+    outlet: Outlet<OwnedFd>,
+) -> (Reactor<Ring<Owner>>, Arc<Control>) {
+    let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
+    let plan = RunArgs::default().plan().unwrap();
     let setup = Setup {
         control: Arc::clone(&control),
         bell: control.bell().unwrap(),
         max_in_flight: plan.max_in_flight,
         gather: plan.gather,
         inlets: vec![inlet],
-        outlets: vec![(plan.sinks[0].clone(), outlet)],
+        outlets: vec![(sink, outlet)],
         number: 0,
     };
     let ring = Ring::new(Support::detect().unwrap(), plan.max_in_flight).unwrap();
     (Reactor::new(setup, ring).unwrap(), control)
+}
+
+#[test]
+fn a_message_that_comes_alone_ends_one_sleep() {
+    let to = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, inlet, sink, endpoint) = tcp(&to, plan().1);
+    let (mut reactor, _control) = reactor_between(inlet, sink, Outlet::Remote(vec![endpoint]));
+    reactor.replenish(Instant::now());
+    let mut sender = TcpStream::connect(address).unwrap();
+    sender.write_all(b"a\n").unwrap();
+    while reactor.unhurried == 0 {
+        assert_eq!(reactor.ledger.totals().delivered, 0, "it waited for its own send");
+        reactor.turn().unwrap();
+    }
+    // Nothing else comes: it is the look for the acknowledgement that ends the sleep.
+    let look = reactor.next_deadline(Instant::now()).unwrap();
+    reactor.turn().unwrap();
+    assert!(Instant::now() >= look);
+    assert_eq!(lines(&to, 1), ["a"]);
+    while reactor.ledger.totals().delivered == 0 {
+        assert!(reactor.next_deadline(Instant::now()).is_some(), "it would hang");
+        reactor.turn().unwrap();
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use crate::config::plan::Confirm;
 use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{
-    CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING, DATAGRAMS_AT_ONCE, FIN_AFTER, NEAR,
-    PROVEN_AFTER, SEND_BUFFER_NEAR,
+    CONFIRM_LAZY_BYTES, CONFIRM_WAIT_LAZY, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING,
+    DATAGRAMS_AT_ONCE, FIN_AFTER, NEAR, PROVEN_AFTER, SEND_BUFFER_NEAR,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -39,6 +39,8 @@ pub(super) struct Connection<S> {
     /// When to look for confirmations, while something is unconfirmed.
     look_at: Option<Instant>,
     look_wait: Duration,
+    /// Whether somebody waits until all is confirmed, however little it is.
+    is_awaited: bool,
     /// When to send again after a shortage in our kernel.
     not_before: Option<Instant>,
     room: Room,
@@ -114,6 +116,7 @@ impl<S: Socket> Connection<S> {
             still_since: now,
             look_at: None,
             look_wait: CONFIRM_WAIT_MIN,
+            is_awaited: false,
             not_before: None,
             room: Room::Plenty,
             longest_segment: if medium == Medium::Udp { usize::from(u16::MAX) } else { 0 },
@@ -181,7 +184,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Takes the result of a send. What our kernel took is settled at `written`; else it is worth a look at once, since an
-    /// acknowledgement may have come while the send ran.
+    /// acknowledgement may have come while the send ran, unless there is no hurry.
     pub(super) fn sent(
         &mut self,
         token: Token,
@@ -216,14 +219,17 @@ impl<S: Socket> Connection<S> {
         match (result, self.confirm) {
             (Ok(bytes), Confirm::Written) => {
                 queue.advance(bytes, now);
-                self.delivered |= queue.confirm(queue.sent_bytes());
+                self.settle_confirmed(queue);
                 After::GoOn
             }
             (Ok(bytes), Confirm::Acked | Confirm::Replied) => {
                 queue.advance(bytes, now);
                 self.still_since = now;
-                self.look_at = Some(now);
                 self.look_wait = shortest_look(pace);
+                self.look_at = match self.has_time(queue, pace) {
+                    true => self.look_at.or(Some(now + CONFIRM_WAIT_LAZY)),
+                    false => Some(now),
+                };
                 After::GoOn
             }
             // A cancel that reached the kernel's worker shows as an interrupted call.
@@ -278,14 +284,38 @@ impl<S: Socket> Connection<S> {
         if self.look_at.is_none_or(|at| now < at) {
             return;
         }
-        if queue.confirm(self.acknowledged()) {
-            self.delivered = true;
+        if self.settle_confirmed(queue) {
             self.still_since = now;
             self.look_wait = shortest_look(pace);
         }
-        let unconfirmed = queue.unconfirmed_bytes() > 0;
-        self.look_at = unconfirmed.then(|| now + self.look_wait);
+        let wait = if self.has_time(queue, pace) { CONFIRM_WAIT_LAZY } else { self.look_wait };
+        self.look_at = (queue.unconfirmed_bytes() > 0).then(|| now + wait);
         self.look_wait = (self.look_wait * 2).min(CONFIRM_WAIT_MAX);
+    }
+
+    /// Settles what is confirmed by now. Whether there was any.
+    pub(super) fn settle_confirmed(&mut self, queue: &mut SendQueue) -> bool {
+        let is_any = queue.confirm(self.confirmed(queue));
+        self.delivered |= is_any;
+        is_any
+    }
+
+    /// Whether nobody waits for confirmations, and so little is kept for them that it does not matter. To wake for each look would be
+    /// most of what it takes to pass on a message now and then.
+    fn has_time(&self, queue: &SendQueue, pace: Pace) -> bool {
+        let is_awaited = self.is_awaited || queue.is_awaited() || pace == Pace::Hurried;
+        !is_awaited && queue.occupied() <= CONFIRM_LAZY_BYTES
+    }
+
+    /// Whether the send that just began is of no interest until something else happens. It is done as it is submitted: our kernel
+    /// holds no more than the queue does, which is less than any send buffer. Should it wait all the same, for want of memory, the
+    /// look for confirmations ends the wait.
+    pub(super) fn is_unhurried(&mut self, queue: &SendQueue, pace: Pace, now: Instant) -> bool {
+        let is_unhurried = self.confirm != Confirm::Written && self.has_time(queue, pace);
+        if is_unhurried {
+            self.look_at = self.look_at.or(Some(now + CONFIRM_WAIT_LAZY));
+        }
+        is_unhurried
     }
 
     /// Sends FIN behind what waits for its acknowledgement longer than it should: a peer may put that off where nothing comes behind it
@@ -306,9 +336,10 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    /// Looks at once, and often.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.look_wait = CONFIRM_WAIT_MIN_DRAINING;
+    /// From now on somebody waits until all is confirmed: looks at once, and more often.
+    pub(super) fn await_confirmations(&mut self, pace: Pace, now: Instant) {
+        self.is_awaited = true;
+        self.look_wait = shortest_look(pace);
         self.look_at = self.look_at.map(|_| now);
     }
 
@@ -374,7 +405,7 @@ mod tests {
     use socket2::SockRef;
 
     use super::*;
-    use crate::ledger::{Ledger, Way};
+    use crate::ledger::{Ledger, Origin, Ticket, Way};
     use crate::message::{Framing, Run};
 
     #[test]
@@ -400,9 +431,10 @@ mod tests {
         assert!((0..100).any(is_bounded));
     }
 
-    /// A queue whose only message was sent and is not confirmed.
-    fn unconfirmed() -> SendQueue {
-        let ticket = Ledger::new(1, 1).admit(Way { source: 0, sink: 0 }, 1, 2);
+    const WAY: Way = Way { source: 0, sink: 0 };
+
+    /// A queue with the message of this ticket, two bytes that were not sent yet.
+    fn queued(ticket: Ticket) -> SendQueue {
         let body = Bytes::from_static(b"a\n");
         let mut queue = SendQueue::default();
         queue.push(
@@ -410,8 +442,54 @@ mod tests {
             ticket,
             Instant::now(),
         );
+        queue
+    }
+
+    /// A queue whose only message was sent and is not confirmed.
+    fn unconfirmed() -> SendQueue {
+        let mut queue = queued(Ledger::new(1, 1).admit(WAY, 1, 2));
         queue.advance(2, Instant::now());
         queue
+    }
+
+    /// Somebody who waits for a message's end.
+    struct Waiting;
+
+    impl Origin for Waiting {
+        fn settled(&self, _: Outcome) {}
+
+        fn id(&self) -> &'static str {
+            "an-id"
+        }
+    }
+
+    #[test]
+    fn only_what_somebody_waits_for_and_what_is_much_is_looked_for_soon() {
+        let (listener, ledger) = (TcpListener::bind("127.0.0.1:0").unwrap(), Ledger::new(1, 1));
+        let now = Instant::now();
+        let sent = |ticket: Ticket, pace| {
+            let socket = Rc::new(OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
+            let mut connection = Connection::open(0, socket, Medium::Tcp, Confirm::Acked, now).unwrap();
+            let mut queue = queued(ticket);
+            assert_eq!(connection.stream_sent(Ok(2), &mut queue, pace, now), After::GoOn);
+            (connection, queue)
+        };
+        let soon = |(connection, _): (Connection<_>, SendQueue)| connection.next_deadline() == Some(now);
+        assert!(soon(sent(ledger.admit(WAY, 1, 2), Pace::Hurried)));
+        assert!(soon(sent(ledger.admit(WAY, 1, CONFIRM_LAZY_BYTES + 1), Pace::Steady)));
+        assert!(soon(sent(ledger.admit_from(Rc::new(Waiting), WAY, 2), Pace::Steady)));
+
+        let (mut connection, mut queue) = sent(ledger.admit(WAY, 1, CONFIRM_LAZY_BYTES), Pace::Steady);
+        let lazily = now + CONFIRM_WAIT_LAZY;
+        assert_eq!(connection.next_deadline(), Some(lazily));
+        connection.stream_sent(Ok(0), &mut queue, Pace::Steady, now + CONFIRM_WAIT_MIN);
+        assert_eq!(connection.next_deadline(), Some(lazily), "it does not wait anew for each");
+        connection.look_for_confirmations(&mut queue, Pace::Steady, lazily);
+        assert_eq!(connection.next_deadline(), Some(lazily + CONFIRM_WAIT_LAZY), "nothing was acknowledged");
+        connection.await_confirmations(Pace::Steady, lazily);
+        assert_eq!(connection.next_deadline(), Some(lazily));
+        connection.look_for_confirmations(&mut queue, Pace::Steady, lazily);
+        assert_eq!(connection.next_deadline(), Some(lazily + CONFIRM_WAIT_MIN));
     }
 
     #[test]

@@ -84,11 +84,15 @@ impl<K: Kernel> SinkLink<K> {
         }
     }
 
-    /// Sends what is queued, unless a send is under way: then what arrives meanwhile gathers for the next.
-    pub fn flush(&mut self, kernel: &mut K, now: Instant) {
+    /// Sends what is queued, unless a send is under way: then what arrives meanwhile gathers for the next. Whether it began one that is
+    /// done as it is submitted, and nobody waits for.
+    pub fn flush(&mut self, kernel: &mut K, now: Instant) -> bool {
         match self {
             SinkLink::Remote(link) => link.flush(kernel, now),
-            SinkLink::File(link) => link.flush(kernel, now),
+            SinkLink::File(link) => {
+                link.flush(kernel, now);
+                false
+            }
         }
     }
 

@@ -235,22 +235,24 @@ impl<K: Kernel> RemoteSink<K> {
         }
     }
 
-    pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) {
-        let State::Open(connection) = &mut self.state else { return };
+    pub(super) fn flush(&mut self, kernel: &mut K, now: Instant) -> bool {
+        let State::Open(connection) = &mut self.state else { return false };
         connection.await_room(kernel, self.owner);
         let moves = matches!(self.spare, Spare::Ready { .. });
         if moves || !connection.may_send(now) || !self.queue.has_unsent() {
-            return;
+            return false;
         }
         if self.terms.medium.is_datagrams() {
             let (only, longest) = (self.terms.payload_only, connection.longest_segment);
             let at_most = connection.datagrams_at_once();
             let datagrams = self.queue.datagrams(at_most, only, longest, &mut self.gathers);
             connection.began(kernel.send_datagrams(self.owner, &connection.socket, datagrams));
+            false
         } else {
             let mut gather = self.gathers.pop().unwrap_or_default();
             self.queue.gather(&mut gather);
             connection.began([kernel.send(self.owner, &connection.socket, gather)]);
+            connection.is_unhurried(&self.queue, self.pace, now)
         }
     }
 
@@ -296,7 +298,12 @@ impl<K: Kernel> RemoteSink<K> {
             return;
         }
         match result {
-            Ok(()) => self.spare = Spare::Ready { endpoint, socket, since: now },
+            Ok(()) => {
+                self.spare = Spare::Ready { endpoint, socket, since: now };
+                if let State::Open(connection) = &mut self.state {
+                    connection.await_confirmations(self.pace, now);
+                }
+            }
             Err(_) => self.dialer.failed(endpoint, false, self.longest_wait(), now),
         }
     }
@@ -360,6 +367,7 @@ impl<K: Kernel> RemoteSink<K> {
         match (result, &mut self.state) {
             (Ok(0), State::Open(connection)) if is_stream => {
                 connection.peer_closed = Some(now + PEER_CLOSE_GRACE);
+                connection.await_confirmations(self.pace, now);
             }
             (Ok(_), State::Open(connection)) => {
                 connection.watching = Some(kernel.watch(self.owner, &connection.socket));
@@ -388,7 +396,8 @@ impl<K: Kernel> RemoteSink<K> {
         if !matches!(&self.state, State::Ending(connection) if connection.is_idle()) {
             return;
         }
-        let State::Ending(connection) = std::mem::replace(&mut self.state, State::Closed) else { return };
+        let State::Ending(mut connection) = std::mem::replace(&mut self.state, State::Closed) else { return };
+        connection.settle_confirmed(&mut self.queue);
         let (endpoint, proven) = (connection.endpoint, connection.is_proven(now));
         self.finish(Some(connection));
         if self.is_needed() {
@@ -448,7 +457,7 @@ impl<K: Kernel> RemoteSink<K> {
         self.dialer.hurry(now);
         match &mut self.state {
             State::Waiting { until, .. } => *until = now,
-            State::Open(connection) => connection.hurry(now),
+            State::Open(connection) => connection.await_confirmations(self.pace, now),
             State::Connecting(_) | State::Ending(_) | State::Closed => {}
         }
     }
