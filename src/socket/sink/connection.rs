@@ -307,15 +307,15 @@ impl<S: Socket> Connection<S> {
         !is_awaited && queue.occupied() <= CONFIRM_LAZY_BYTES
     }
 
-    /// Whether the send that just began is of no interest until something else happens. It is done as it is submitted: our kernel
-    /// holds no more than the queue does, which is less than any send buffer. Should it wait all the same, for want of memory, the
-    /// look for confirmations ends the wait.
-    pub(super) fn is_unhurried(&mut self, queue: &SendQueue, pace: Pace, now: Instant) -> bool {
-        let is_unhurried = self.confirm != Confirm::Written && self.has_time(queue, pace);
-        if is_unhurried {
+    /// Leaves the send that just began alone until something else happens, unless somebody waits for it. Whether it does. Such a send is
+    /// done as it is submitted: our kernel holds no more than the queue does, which is less than any send buffer. Should it wait all the
+    /// same, for want of memory, the look for confirmations ends the wait.
+    pub(super) fn leave_alone(&mut self, queue: &SendQueue, pace: Pace, now: Instant) -> bool {
+        let is_left = self.confirm != Confirm::Written && self.has_time(queue, pace);
+        if is_left {
             self.look_at = self.look_at.or(Some(now + CONFIRM_WAIT_LAZY));
         }
-        is_unhurried
+        is_left
     }
 
     /// Sends FIN behind what waits for its acknowledgement longer than it should: a peer may put that off where nothing comes behind it

@@ -252,7 +252,7 @@ impl<K: Kernel> RemoteSink<K> {
             let mut gather = self.gathers.pop().unwrap_or_default();
             self.queue.gather(&mut gather);
             connection.began([kernel.send(self.owner, &connection.socket, gather)]);
-            connection.is_unhurried(&self.queue, self.pace, now)
+            connection.leave_alone(&self.queue, self.pace, now)
         }
     }
 
