@@ -172,11 +172,11 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const RETURN_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long one attempt to connect may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Wait before a look at what the peer's TCP has acknowledged while nobody waits for that: longer than acknowledgements are put off
-/// (40 ms, TCP_DELACK_MIN), so that one look finds all.
+/// Wait before a look at what the peer's TCP has acknowledged while nobody waits for that: longer than acknowledgements that are put off
+/// mostly take (40 ms, TCP_DELACK_MIN), so that one look mostly finds all.
 pub const CONFIRM_WAIT_LAZY: Duration = Duration::from_millis(50);
-/// Memory up to which what a sink link keeps for that does not matter: even of as many links as a sink may have, it is less than the
-/// least that may be in flight.
+/// Memory up to which what a sink link keeps for that does not matter: even of as many links as may go to one endpoint, it is less than
+/// the least that may be in flight. It is less, too, than what our kernel gives a connection to send from (16 KiB, `tcp_wmem`).
 pub const CONFIRM_LAZY_BYTES: usize = MAX_IN_FLIGHT_MIN / (2 * SINK_CONNECTIONS_MAX);
 /// First wait before such a look where somebody waits for it, or more is kept, when nothing else wakes the loop; doubles.
 pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);

@@ -203,7 +203,8 @@ impl<O: Copy> Ring<O> {
 
     /// Submits what was asked for and sleeps until a completion is there, or for `timeout` at most (`None`: without end). Where
     /// `gather` is not zero it waits that long for more of them, beyond a shorter `timeout` too; if none came by then, the first one ends
-    /// the wait (`min_wait_usec`, io_uring_enter(2); `io_cqring_schedule_timeout`).
+    /// the wait (`min_wait_usec`, io_uring_enter(2); `io_cqring_schedule_timeout`). Else it sleeps until there are more than `beside`:
+    /// those of operations that are done as they are submitted count (`min_complete`; `io_cqring_wait` counts from what was reaped last).
     ///
     /// # Errors
     /// What io_uring_enter(2) says, except what passes by itself.

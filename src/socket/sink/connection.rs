@@ -308,8 +308,8 @@ impl<S: Socket> Connection<S> {
     }
 
     /// Leaves the send that just began alone until something else happens, unless somebody waits for it. Whether it does. Such a send is
-    /// done as it is submitted: our kernel holds no more than the queue does, which is less than any send buffer. Should it wait all the
-    /// same, for want of memory, the look for confirmations ends the wait.
+    /// done as it is submitted: our kernel holds no more than the queue does, which is less than a send buffer. Should it wait all the
+    /// same, for want of memory or since an operator made that smaller, the look for confirmations ends the wait.
     pub(super) fn leave_alone(&mut self, queue: &SendQueue, pace: Pace, now: Instant) -> bool {
         let is_left = self.confirm != Confirm::Written && self.has_time(queue, pace);
         if is_left {
