@@ -122,6 +122,18 @@ pub const CROWD: usize = 64;
 /// What our kernel may hold of what a connection in a crowd has sent, in bytes (`SO_RCVBUF`). It lets each grow to 6 MiB (`tcp_rmem`),
 /// but a thousand together have no more than `tcp_mem`, beyond which it drops what comes, on the way to sinks too.
 pub const RECEIVE_BUFFER_IN_CROWD: usize = 256 * 1024;
+/// The same of senders that are near ([`NEAR`]): most likely on this host, where what they have not sent yet comes out of the same
+/// `tcp_mem`, up to 4 MiB each (`tcp_wmem`).
+pub const NEIGHBOURS: usize = 16;
+/// What our kernel may hold of what a neighbour beyond these has sent, in bytes (`SO_RCVBUF`): so much divided by the connections that
+/// there were before it, 1 MiB of the first. The window that this leaves bounds what the sender's kernel lets it hold, too.
+pub const RECEIVE_BUFFERS_OF_NEIGHBOURS: usize = 16 * 1024 * 1024;
+/// The least of that. With a round trip of [`NEAR`] it is still a hundred megabytes a second.
+pub const RECEIVE_BUFFER_OF_NEIGHBOUR: usize = 64 * 1024;
+/// The largest segment that those which connect are asked for, in bytes (`TCP_MAXSEG`, tcp(7)), once there are so many: our loopback's
+/// have 64 KiB. A sender's kernel begins with room for twenty, or for twice as many as it once saw to be reordered (`tcp_sndbuf_expand`
+/// in net/ipv4/tcp_input.c), each with what is kept beside it rounded up to a power of two: 2.6 MB by the loopback's, and 0.17 by these.
+pub const SEGMENT_OF_NEIGHBOUR: u32 = 7 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
 pub const STALL: Duration = Duration::from_secs(1);
 /// Bytes read at once from a sink that answers; the answer is thrown away.

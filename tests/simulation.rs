@@ -10,6 +10,8 @@
 mod brought;
 #[path = "simulation/kernel.rs"]
 mod kernel;
+#[path = "simulation/lease.rs"]
+mod lease;
 #[path = "simulation/plan.rs"]
 mod plan;
 #[path = "simulation/verdict.rs"]

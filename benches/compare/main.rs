@@ -77,12 +77,14 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
+                results.forgets_connections &= process::forget_connections();
                 take(&mut results, round, case.name, relay, measure::run(case, relay, duration));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 eprintln!("round {round}: {}: {}", case.name, relay.name());
+                results.forgets_connections &= process::forget_connections();
                 take(&mut results, round, case.name, relay, stop::run(case, relay));
             }
         }

@@ -51,6 +51,14 @@ pub fn is_short_of_tcp_memory() -> io::Result<bool> {
     press.map(|press| press == "yes").ok_or_else(|| io::Error::other("no TCP in /proc/net/protocols"))
 }
 
+/// Has the kernel forget what it learned of earlier connections, ip-tcp_metrics(8), as only root may: by how many segments it once saw to
+/// be reordered over the loopback, it decides how much each sender may hold back (`tcp_sndbuf_expand` in net/ipv4/tcp_input.c), so that what
+/// one relay's connections went through would be another's load. Whether it did.
+pub fn forget_connections() -> bool {
+    let forgotten = Command::new("ip").args(["tcp_metrics", "flush"]).stderr(Stdio::null()).status();
+    forgotten.is_ok_and(|status| status.success())
+}
+
 /// A relay and its folder; killed when it is dropped.
 pub struct Running {
     child: Child,

@@ -70,6 +70,8 @@ pub struct Results {
     commit: String,
     rounds: usize,
     seconds: f64,
+    /// Whether the kernel was made to forget what it learned of earlier connections before each measurement.
+    pub forgets_connections: bool,
     cases: BTreeMap<&'static str, BTreeMap<&'static str, Vec<Sample>>>,
 }
 
@@ -267,6 +269,7 @@ impl Results {
             commit: record::commit(),
             rounds,
             seconds,
+            forgets_connections: true,
             cases: BTreeMap::new(),
         }
     }
@@ -334,6 +337,7 @@ impl Results {
     fn as_markdown(&self) -> String {
         let mut text = format!(
             "# slackwater beside other relays\n\nWritten by `scripts/compare` at {}: {}; medians of {} interleaved rounds of {} s. \
+             Before each measurement the kernel {} what it had learned of earlier connections, ip-tcp_metrics(8). \
              Generator, relay and sink share the processors; CPU is the relay's process alone. \
              Behind a target stand the least and the most of a single round, and what our byte pipe reaches, which looks at no byte: what the \
              kernel alone takes. Why those that are missed are: [missed.md](missed.md).\n\n## Targets\n\n{}",
@@ -341,6 +345,7 @@ impl Results {
             self.machine,
             self.rounds,
             self.seconds,
+            if self.forgets_connections { "forgot" } else { "kept (not root, or no `ip`)" },
             self.targets_as_text()
         );
         for (case, relays) in &self.cases {

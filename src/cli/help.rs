@@ -51,7 +51,7 @@ Sources (--from), with their parameters and [defaults]:
     tcp and udp:
     &allow=BLOCK,BLOCK             who may send, like 10.0.0.0/8 [everyone]
     tcp, udp and unixgram:
-    &receive_buffer=SIZE           SO_RCVBUF [the system's; 256KiB in a crowd]
+    &receive_buffer=SIZE           SO_RCVBUF [the system's; less in a crowd]
     tcp and unix:
     &max_connections=N             connections held at once [65536]
     &idle_timeout=DURATION         a silent connection is closed [never]

@@ -18,6 +18,8 @@ pub use event::{Accepted, Completion, Datagram, Event, Input};
 pub use gather::Gather;
 pub use token::Token;
 
+use crate::limits::NEAR;
+
 /// What messages travel over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
@@ -183,6 +185,10 @@ pub trait Socket: Clone {
     fn peer(&self) -> Option<IpAddr>;
     /// Smoothed round trip of a TCP connection; zero of anything else.
     fn round_trip(&self) -> Duration;
+    /// Whether so few bytes fill the way to the peer of a TCP connection that more would only lie in a kernel.
+    fn is_near(&self) -> bool {
+        is_near(self.round_trip())
+    }
     /// Lets our kernel hold so many bytes of what is sent, and as many of its own book-keeping, instead of as many as it likes
     /// (`SO_SNDBUF`, socket(7); `net.core.wmem_max` bounds it).
     ///
@@ -194,6 +200,12 @@ pub trait Socket: Clone {
     /// # Errors
     /// As setsockopt(2).
     fn bound_receive_buffer(&self, bytes: usize) -> io::Result<()>;
+    /// Asks those that connect to a TCP listener from here on for segments of so many bytes at most, or, with zero, for what the network
+    /// has (`TCP_MAXSEG`, tcp(7)).
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn bound_segments(&self, bytes: u32) -> io::Result<()>;
     /// Lets so many bytes be unread of a TCP connection from the start, and more as our kernel sees fit (`SO_RCVLOWAT`, socket(7);
     /// half of the last figure of `net.ipv4.tcp_rmem` bounds it).
     ///
@@ -212,4 +224,21 @@ pub trait Socket: Clone {
     fn leaves_descriptors(&self) -> bool;
     /// Rings it, if it is a bell.
     fn ring(&self);
+}
+
+/// A round trip of zero was not measured.
+fn is_near(round_trip: Duration) -> bool {
+    !round_trip.is_zero() && round_trip <= NEAR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_that_was_measured_tells_whether_a_peer_is_near() {
+        assert!(is_near(NEAR) && is_near(Duration::from_micros(1)));
+        assert!(!is_near(NEAR + Duration::from_micros(1)));
+        assert!(!is_near(Duration::ZERO), "it was not measured");
+    }
 }

@@ -19,8 +19,8 @@ use crate::framing::{Bounds, Framer, FramingError};
 use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
 use crate::limits::{
-    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, CROWD, DATAGRAMS_A_TURN, IDLE_LOOKS,
-    RECEIVE_BUFFER_IN_CROWD, RECEIVE_WINDOW,
+    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, CROWD, DATAGRAMS_A_TURN, IDLE_LOOKS, NEIGHBOURS,
+    RECEIVE_BUFFER_IN_CROWD, RECEIVE_BUFFER_OF_NEIGHBOUR, RECEIVE_BUFFERS_OF_NEIGHBOURS, RECEIVE_WINDOW,
 };
 use crate::socket::descriptors::is_shortage;
 use crate::socket::listener::Notice;
@@ -34,6 +34,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             return self.refuse_client(source, &connection, now);
         };
         if medium == Medium::Tcp {
+            self.listeners[listener].ask_for_small_segments(self.links.len() >= NEIGHBOURS);
             self.grant_unread(source, &connection);
         }
         let key = self.open_link(source, connection, medium, now);
@@ -82,14 +83,17 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     /// Settles how much a connection may leave unread, unless the plan does: as much as a turn takes, so that those which flood have equal
-    /// shares, or less if they are many. Not before it is accepted: a thousand that wait to be would all have the window.
+    /// shares, or less if they are many, and less still if they are near. Not before it is accepted: a thousand that wait to be would
+    /// all have the window.
     fn grant_unread(&self, source: usize, connection: &K::Socket) {
         if self.sources[source].plan.receive_buffer.is_some() {
             return;
         }
-        let granted = match self.links.len() < CROWD {
-            true => connection.open_window(RECEIVE_WINDOW),
-            false => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
+        let granted = match self.links.len() {
+            ..NEIGHBOURS => connection.open_window(RECEIVE_WINDOW),
+            others if connection.is_near() => connection.bound_receive_buffer(receive_buffer_after(others)),
+            ..CROWD => connection.open_window(RECEIVE_WINDOW),
+            _ => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
         };
         if let Err(error) = granted {
             debug!(%error, "a connection's receive buffer stays as it is");
@@ -391,6 +395,11 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
 fn is_allowed(source: &Source, client: IpAddr) -> bool {
     source.allow.is_empty() || source.allow.iter().any(|block| block.contains(&client))
+}
+
+/// What a neighbour may leave unread that comes after so many others, in bytes.
+fn receive_buffer_after(others: usize) -> usize {
+    (RECEIVE_BUFFERS_OF_NEIGHBOURS / others).max(RECEIVE_BUFFER_OF_NEIGHBOUR)
 }
 
 /// Received bytes as long as they are needed, and the memory that they occupy. A short receive is copied next to the one before

@@ -251,6 +251,10 @@ impl Socket for Rc<OwnedFd> {
         SockRef::from(self).set_recv_buffer_size(bytes)
     }
 
+    fn bound_segments(&self, bytes: u32) -> io::Result<()> {
+        SockRef::from(self).set_tcp_mss(bytes)
+    }
+
     fn open_window(&self, bytes: usize) -> io::Result<()> {
         window::open(self, bytes)
     }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::kernel::{Accepted, Kernel, Medium, Socket, Token};
-use crate::limits::{ACCEPT_RETRY, PAUSE_LOG_EVERY};
+use crate::limits::{ACCEPT_RETRY, PAUSE_LOG_EVERY, SEGMENT_OF_NEIGHBOUR};
 
 /// The connections that a source may hold at once, over all reactors.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ pub struct Listener<S> {
     state: State,
     /// Whether its pause was logged, and so its end is to be.
     announced: bool,
+    /// Whether those that connect over TCP are asked for small segments.
+    small_segments: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +124,15 @@ enum State {
 impl<S: Socket> Listener<S> {
     /// A listener that begins to accept at its first [`Listener::arm`].
     pub fn new(source: usize, socket: S, medium: Medium) -> Listener<S> {
-        Listener { source, socket, medium, accepting: None, state: State::Accepting, announced: false }
+        Listener {
+            source,
+            socket,
+            medium,
+            accepting: None,
+            state: State::Accepting,
+            announced: false,
+            small_segments: false,
+        }
     }
 
     /// What its connections are.
@@ -152,6 +162,18 @@ impl<S: Socket> Listener<S> {
         match self.state {
             State::Paused { until } => Some(until),
             State::Accepting | State::Sealing => None,
+        }
+    }
+
+    /// Settles whether those that connect over TCP from here on are asked for small segments ([`SEGMENT_OF_NEIGHBOUR`]). Not as long as
+    /// few are connected: over 16 connections such take up to a quarter more of our processor time.
+    pub fn ask_for_small_segments(&mut self, wanted: bool) {
+        if self.medium != Medium::Tcp || self.small_segments == wanted {
+            return;
+        }
+        self.small_segments = wanted;
+        if let Err(error) = self.socket.bound_segments(if wanted { SEGMENT_OF_NEIGHBOUR } else { 0 }) {
+            debug!(%error, "who connects sends in segments as before");
         }
     }
 
@@ -217,7 +239,25 @@ impl<S: Socket> Listener<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::rc::Rc;
+
+    use socket2::SockRef;
+
     use super::*;
+
+    #[test]
+    fn small_segments_are_asked_for_while_they_are_wanted() {
+        let socket = Rc::new(OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap()));
+        let asked_for = || SockRef::from(&socket).tcp_mss().unwrap();
+        let usual = asked_for();
+        let mut listener = Listener::new(0, Rc::clone(&socket), Medium::Tcp);
+        listener.ask_for_small_segments(true);
+        assert_eq!(asked_for(), SEGMENT_OF_NEIGHBOUR);
+        listener.ask_for_small_segments(false);
+        assert_eq!(asked_for(), usual);
+    }
 
     #[test]
     fn a_client_has_as_many_connections_as_it_may_and_no_more() {

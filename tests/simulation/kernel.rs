@@ -21,6 +21,7 @@ use slackwater::limits::BUFFER_SIZE;
 use slackwater::reactor::Owner;
 
 use crate::brought::Brought;
+use crate::lease::SimLease;
 use crate::world::{Id, Read, World};
 
 /// A descriptor of the simulation; the last clone closes it.
@@ -49,24 +50,6 @@ impl SimSocket {
         let world = self.0.world.upgrade().expect("the world outlives the reactor");
         let mut world = world.borrow_mut();
         act(&mut world, self.0.id)
-    }
-}
-
-/// A received buffer, counted until it is dropped.
-pub struct SimLease {
-    bytes: Vec<u8>,
-    leased: Arc<AtomicUsize>,
-}
-
-impl AsRef<[u8]> for SimLease {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for SimLease {
-    fn drop(&mut self) {
-        self.leased.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -153,12 +136,12 @@ impl SimKernel {
     }
 
     fn lease(&mut self, bytes: Vec<u8>) -> SimLease {
-        self.leased.fetch_add(1, Ordering::Relaxed);
+        let lease = SimLease::new(bytes, &self.leased);
         assert!(
             self.offered + self.leased.load(Ordering::Relaxed) <= self.buffers,
             "more buffers than there are"
         );
-        SimLease { bytes, leased: Arc::clone(&self.leased) }
+        lease
     }
 
     /// Looks at every operation in a random order; what can complete does so with an even chance. Whether any could.
@@ -563,6 +546,10 @@ impl Socket for SimSocket {
     }
 
     fn bound_receive_buffer(&self, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bound_segments(&self, _bytes: u32) -> io::Result<()> {
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{
     CONFIRM_LAZY_BYTES, CONFIRM_WAIT_LAZY, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING,
-    DATAGRAMS_AT_ONCE, FIN_AFTER, NEAR, PROVEN_AFTER, SEND_BUFFER_NEAR,
+    DATAGRAMS_AT_ONCE, FIN_AFTER, PROVEN_AFTER, SEND_BUFFER_NEAR,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -99,7 +99,7 @@ impl<S: Socket> Connection<S> {
             socket.reset_on_close()?;
             return Err(io::Error::other("nobody listens there; the connection was to itself"));
         }
-        if medium == Medium::Tcp && is_near(socket.round_trip()) {
+        if medium == Medium::Tcp && socket.is_near() {
             socket.bound_send_buffer(SEND_BUFFER_NEAR)?;
         }
         let baseline = socket.acknowledged();
@@ -382,11 +382,6 @@ impl After {
     }
 }
 
-/// Whether so few bytes fill the way to a peer that more would only lie in our kernel. A round trip of zero was not measured.
-fn is_near(round_trip: Duration) -> bool {
-    !round_trip.is_zero() && round_trip <= NEAR
-}
-
 fn shortest_look(pace: Pace) -> Duration {
     match pace {
         Pace::Steady => CONFIRM_WAIT_MIN,
@@ -407,13 +402,6 @@ mod tests {
     use super::*;
     use crate::ledger::{Ledger, Origin, Ticket, Way};
     use crate::message::{Framing, Run};
-
-    #[test]
-    fn a_round_trip_that_was_measured_tells_whether_a_peer_is_near() {
-        assert!(is_near(NEAR) && is_near(Duration::from_micros(1)));
-        assert!(!is_near(NEAR + Duration::from_micros(1)));
-        assert!(!is_near(Duration::ZERO), "it was not measured");
-    }
 
     #[test]
     fn our_kernel_holds_little_of_what_a_near_peer_is_sent() {
