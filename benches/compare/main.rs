@@ -76,15 +76,13 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for round in 1..=arguments.rounds {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
-                eprintln!("round {round}: {}: {}", case.name, relay.name());
-                results.forgets_connections &= process::forget_connections();
+                begin(&mut results, round, case.name, relay);
                 take(&mut results, round, case.name, relay, measure::run(case, relay, duration));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
-                eprintln!("round {round}: {}: {}", case.name, relay.name());
-                results.forgets_connections &= process::forget_connections();
+                begin(&mut results, round, case.name, relay);
                 take(&mut results, round, case.name, relay, stop::run(case, relay));
             }
         }
@@ -100,6 +98,11 @@ fn order_of(round: usize, relays: &[Relay]) -> Vec<Relay> {
     let mut relays = relays.to_vec();
     fastrand::Rng::with_seed(round as u64).shuffle(&mut relays);
     relays
+}
+
+fn begin(results: &mut Results, round: usize, case: &str, relay: Relay) {
+    eprintln!("round {round}: {case}: {}", relay.name());
+    results.forgets_connections &= process::forget_connections();
 }
 
 /// A relay that cannot be measured is said, and missing in the results; the others are measured all the same.

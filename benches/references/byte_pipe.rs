@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use slackwater::kernel::{Event, Gather};
+use slackwater::kernel::{Event, Gather, Socket};
 use slackwater::limits::{
-    AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, CROWD, GATHER_BYTES, GATHER_PIECES, RECEIVE_BUFFER_IN_CROWD,
-    RECEIVE_WINDOW, SEND_BUFFER_NEAR,
+    AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, GATHER_BYTES, GATHER_PIECES, NEIGHBOURS, SEGMENT_OF_NEIGHBOUR,
+    SEND_BUFFER_NEAR,
 };
 use slackwater::ring::{Completion, Ring, Support};
 use slackwater::socket::window;
@@ -54,6 +54,7 @@ pub fn run(from: SocketAddr, to: SocketAddr, order: Order) -> io::Result<()> {
     let ring = Ring::new(support, MEMORY).map_err(io::Error::other)?;
     let mut pipe = Pipe {
         ring,
+        listener: Rc::new(listener.into()),
         sink: Rc::new(sink.into()),
         order,
         sources: Vec::new(),
@@ -63,7 +64,7 @@ pub fn run(from: SocketAddr, to: SocketAddr, order: Order) -> io::Result<()> {
         queued: 0,
         sending: false,
     };
-    pipe.ring.accept(Owner::Listener, &Rc::new(listener.into()));
+    pipe.ring.accept(Owner::Listener, &pipe.listener);
     let mut completions = Vec::new();
     loop {
         pipe.ring.park(None, Duration::ZERO, 0)?;
@@ -84,6 +85,7 @@ struct Source {
 
 struct Pipe {
     ring: Ring<Owner>,
+    listener: Rc<OwnedFd>,
     sink: Rc<OwnedFd>,
     order: Order,
     sources: Vec<Source>,
@@ -102,11 +104,10 @@ impl Pipe {
             (Owner::Listener, Event::Accepted(connection)) => {
                 self.idle.push_back(self.sources.len());
                 let connection = connection?;
-                if self.sources.len() < CROWD {
-                    window::open(&connection, RECEIVE_WINDOW)?;
-                } else {
-                    SockRef::from(&connection).set_recv_buffer_size(RECEIVE_BUFFER_IN_CROWD)?;
+                if self.sources.len() == NEIGHBOURS {
+                    self.listener.bound_segments(SEGMENT_OF_NEIGHBOUR)?;
                 }
+                window::grant(&connection, self.sources.len())?;
                 self.sources.push(Source { connection, served: false });
             }
             (Owner::Source(key), event) => {

@@ -19,12 +19,12 @@ use crate::framing::{Bounds, Framer, FramingError};
 use crate::kernel::{Datagram, Kernel, Medium, Socket};
 use crate::lifecycle::Stage;
 use crate::limits::{
-    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, CROWD, DATAGRAMS_A_TURN, IDLE_LOOKS, NEIGHBOURS,
-    RECEIVE_BUFFER_IN_CROWD, RECEIVE_BUFFER_OF_NEIGHBOUR, RECEIVE_BUFFERS_OF_NEIGHBOURS, RECEIVE_WINDOW,
+    BUFFER_SIZE, BUFFERS_A_TURN, COPY_BELOW, COPY_BLOCK, DATAGRAMS_A_TURN, IDLE_LOOKS, NEIGHBOURS,
 };
 use crate::socket::descriptors::is_shortage;
 use crate::socket::listener::Notice;
 use crate::socket::source::{Intake, SourceLink};
+use crate::socket::window;
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// A new connection: received from at once if its source has a free seat, otherwise when one is free.
@@ -82,20 +82,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
     }
 
-    /// Settles how much a connection may leave unread, unless the plan does: as much as a turn takes, so that those which flood have equal
-    /// shares, or less if they are many, and less still if they are near. Not before it is accepted: a thousand that wait to be would
-    /// all have the window.
+    /// Settles how much a connection may leave unread, unless the plan does. Not before it is accepted: a thousand that wait to be would
+    /// all have the window of one.
     fn grant_unread(&self, source: usize, connection: &K::Socket) {
         if self.sources[source].plan.receive_buffer.is_some() {
             return;
         }
-        let granted = match self.links.len() {
-            ..NEIGHBOURS => connection.open_window(RECEIVE_WINDOW),
-            others if connection.is_near() => connection.bound_receive_buffer(receive_buffer_after(others)),
-            ..CROWD => connection.open_window(RECEIVE_WINDOW),
-            _ => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
-        };
-        if let Err(error) = granted {
+        if let Err(error) = window::grant(connection, self.links.len()) {
             debug!(%error, "a connection's receive buffer stays as it is");
         }
     }
@@ -395,11 +388,6 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
 fn is_allowed(source: &Source, client: IpAddr) -> bool {
     source.allow.is_empty() || source.allow.iter().any(|block| block.contains(&client))
-}
-
-/// What a neighbour may leave unread that comes after so many others, in bytes.
-fn receive_buffer_after(others: usize) -> usize {
-    (RECEIVE_BUFFERS_OF_NEIGHBOURS / others).max(RECEIVE_BUFFER_OF_NEIGHBOUR)
 }
 
 /// Received bytes as long as they are needed, and the memory that they occupy. A short receive is copied next to the one before

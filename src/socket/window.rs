@@ -1,6 +1,6 @@
-//! How much a sender over TCP may have under way from the start.
+//! How much a sender over TCP may have under way.
 //!
-//! Lives here: the one option that says so, and why. Never here: `receive_buffer`, which fixes it instead (`address`).
+//! Lives here: how much of how many, and the option that opens a window. Never here: `receive_buffer`, which fixes it instead (`address`).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,11 +8,34 @@ use std::os::fd::AsFd;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SetUsize;
 
+use crate::kernel::Socket;
+use crate::limits::{
+    CROWD, NEIGHBOURS, RECEIVE_BUFFER_IN_CROWD, RECEIVE_BUFFER_OF_NEIGHBOUR, RECEIVE_BUFFERS_OF_NEIGHBOURS,
+    RECEIVE_WINDOW,
+};
+
 /// The option's name for [`setsockopt`]; nix has none, but its macro makes one that is safe to use.
 #[derive(Clone, Copy, Debug)]
 struct LowWater;
 
 nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetUsize);
+
+/// Settles how much a connection may leave unread that comes after `others` of its reactor: as much as a turn takes, so that those which
+/// flood have equal shares, or less if they are many, and less still if they are near.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn grant(connection: &impl Socket, others: usize) -> io::Result<()> {
+    match others {
+        ..NEIGHBOURS => connection.open_window(RECEIVE_WINDOW),
+        _ if connection.is_near() => {
+            let share = RECEIVE_BUFFERS_OF_NEIGHBOURS / others;
+            connection.bound_receive_buffer(share.max(RECEIVE_BUFFER_OF_NEIGHBOUR))
+        }
+        ..CROWD => connection.open_window(RECEIVE_WINDOW),
+        _ => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
+    }
+}
 
 /// Lets the window of a connection grow to so many bytes whether or not it is read from in time.
 ///
@@ -36,7 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX, RECEIVE_WINDOW};
+    use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
 
     /// Long enough for what takes milliseconds; without the window it is never taken.
     const PATIENCE: Duration = Duration::from_secs(10);

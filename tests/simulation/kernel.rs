@@ -330,7 +330,7 @@ impl SimKernel {
     }
 
     fn datagram(&self, id: Id, lease: SimLease) -> Datagram<SimLease> {
-        let payload = 0..lease.bytes.len();
+        let payload = 0..lease.as_ref().len();
         let world = self.world.borrow();
         let dropped = Some(world.dropped_before_last(id));
         let from = (!world.is_unixgram(id)).then_some(IpAddr::from([127, 0, 0, 1]));
