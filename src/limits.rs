@@ -122,8 +122,8 @@ pub const CROWD: usize = 64;
 /// What our kernel may hold of what a connection in a crowd has sent, in bytes (`SO_RCVBUF`). It lets each grow to 6 MiB (`tcp_rmem`),
 /// but a thousand together have no more than `tcp_mem`, beyond which it drops what comes, on the way to sinks too.
 pub const RECEIVE_BUFFER_IN_CROWD: usize = 256 * 1024;
-/// The same of senders that are near ([`NEAR`]): most likely on this host, where what they have not sent yet comes out of the same
-/// `tcp_mem`, up to 4 MiB each (`tcp_wmem`).
+/// Connections of a reactor beyond which each that comes, and is near ([`NEAR`]), may have less under way: it is most likely on this host,
+/// where what it has not sent yet comes out of the same `tcp_mem`, up to 4 MiB of each (`tcp_wmem`).
 pub const NEIGHBOURS: usize = 16;
 /// What our kernel may hold of what a neighbour beyond these has sent, in bytes (`SO_RCVBUF`): so much divided by the connections that
 /// there were before it, 1 MiB of the first. The window that this leaves bounds what the sender's kernel lets it hold, too.

@@ -26,14 +26,13 @@ nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetU
 /// # Errors
 /// As setsockopt(2).
 pub fn grant(connection: &impl Socket, others: usize) -> io::Result<()> {
-    match others {
-        ..NEIGHBOURS => connection.open_window(RECEIVE_WINDOW),
-        _ if connection.is_near() => {
-            let share = RECEIVE_BUFFERS_OF_NEIGHBOURS / others;
-            connection.bound_receive_buffer(share.max(RECEIVE_BUFFER_OF_NEIGHBOUR))
-        }
-        ..CROWD => connection.open_window(RECEIVE_WINDOW),
-        _ => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
+    if others >= NEIGHBOURS && connection.is_near() {
+        let share = RECEIVE_BUFFERS_OF_NEIGHBOURS / others;
+        return connection.bound_receive_buffer(share.max(RECEIVE_BUFFER_OF_NEIGHBOUR));
+    }
+    match others < CROWD {
+        true => connection.open_window(RECEIVE_WINDOW),
+        false => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
     }
 }
 
