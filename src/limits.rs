@@ -133,6 +133,7 @@ pub const RECEIVE_BUFFER_OF_NEIGHBOUR: usize = 64 * 1024;
 /// The largest segment that those which connect are asked for, in bytes (`TCP_MAXSEG`, tcp(7)), once there are so many: our loopback's
 /// have 64 KiB. A sender's kernel begins with room for twenty, or for twice as many as it once saw to be reordered (`tcp_sndbuf_expand`
 /// in net/ipv4/tcp_input.c), each with what is kept beside it rounded up to a power of two: 2.6 MB by the loopback's, and 0.17 by these.
+/// Of networks only jumbo frames, of 9,000 bytes, are bounded by it.
 pub const SEGMENT_OF_NEIGHBOUR: u32 = 7 * 1024;
 /// How long a sink link takes nothing before it counts as stalled, and `max_in_flight` is used to its end.
 pub const STALL: Duration = Duration::from_secs(1);
