@@ -198,8 +198,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         if link.intake == Intake::Ending {
             return;
         }
-        link.touched(now);
         let all = 0..lease.as_ref().len();
+        link.touched(all.len(), now);
         let (bytes, occupied) = keep(lease, all, &mut self.lanes[link.route.copies_to()].block);
         let framed = link.framer.feed(bytes, &mut self.runs);
         self.offer_runs(key, occupied, now);
@@ -212,7 +212,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// All of a datagram is one or more messages; what is none in it spoils no other.
     pub(super) fn datagram(&mut self, key: usize, datagram: Datagram<K::Lease>, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
-        link.touched(now);
+        link.touched(datagram.payload.len(), now);
         let (source, medium) = (link.source, link.medium());
         let lost = datagram.dropped.map_or(0, |dropped| link.count_drops(Some(dropped)));
         self.note_drops(source, lost, now);
@@ -349,8 +349,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// Lets a link wait for buffers, if it is still there.
     pub(super) fn queue_for_buffers(&mut self, key: usize) {
-        if let Some(link) = self.links.get(key) {
-            self.unarmed.push(key, link.taken());
+        if let Some(link) = self.links.get_mut(key) {
+            link.taken_in_all = self.unarmed.push(key, link.taken_in_all, link.taken() > 0);
         }
     }
 

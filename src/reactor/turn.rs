@@ -138,6 +138,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     fn arm_waiting(&mut self, at_most: usize, now: Instant) {
         let mut armed = 0;
+        self.unarmed.begin_turn();
         while armed < at_most {
             let Some(key) = self.unarmed.pop() else { break };
             let Some(link) = self.links.get(key) else { continue };

@@ -2,32 +2,67 @@
 //!
 //! Lives here: that order. Never here: which links wait, or for what else they wait.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-/// Links that wait for buffers, by their keys. One that found none when it had its turn comes before all that found some: else those
-/// that take every buffer would always be the first again, and a link beside them would never be read.
+use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+
+/// The bytes that a turn brings at most. All have as much before any has more. With a finer measure those would come first of which
+/// little was taken last, and of them little is to be had again: of a thousand that took a tenth to a fifth more processor time.
+const A_ROUND: u64 = (BUFFERS_OFFERED_MAX * BUFFER_SIZE) as u64;
+
+/// Links that wait for buffers, by their keys. Those come first of which less was taken in all, in rounds ([`A_ROUND`]): else one that
+/// may leave much unread would have the most of a reactor, since all that it left is taken in one turn, as what another left is. Of
+/// these, whoever waits for more turns; and of these the ones that found no buffer when they had theirs, in the order in which they
+/// came: else those that take every buffer would always be the first again, and a link beside them would hardly be read.
+///
+/// What a link had no use for is not made up for: it goes on where those are that come first, as in start-time fair queueing (Goyal, Vin
+/// and Cheng, SIGCOMM 1996).
 #[derive(Debug, Default)]
 pub(super) struct Unarmed {
-    found_none: VecDeque<usize>,
-    others: VecDeque<usize>,
+    waiting: BinaryHeap<Reverse<Place>>,
+    /// The round of the first when the last turn began. None that waits is in an earlier one.
+    round: u64,
+    turns: u64,
+    pushed: u64,
+}
+
+/// Where a link stands, by what comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    round: u64,
+    turn: u64,
+    found_some: bool,
+    pushed: u64,
+    link: usize,
 }
 
 impl Unarmed {
-    /// Lets a link wait that filled so many buffers in its last turn; one that had no turn yet found none.
-    pub(super) fn push(&mut self, link: usize, filled: usize) {
-        match filled {
-            0 => self.found_none.push_back(link),
-            _ => self.others.push_back(link),
+    /// Lets a link wait of which so many bytes were taken in all, and which found some buffers in its last turn or, as one that had no
+    /// turn yet, none. Returns what counts as taken of it from here on.
+    pub(super) fn push(&mut self, link: usize, taken: u64, found_some: bool) -> u64 {
+        let taken = taken.max(self.round * A_ROUND);
+        let place = Place { round: taken / A_ROUND, turn: self.turns, found_some, pushed: self.pushed, link };
+        self.waiting.push(Reverse(place));
+        self.pushed += 1;
+        taken
+    }
+
+    /// Those that wait from here on wait for one turn less.
+    pub(super) fn begin_turn(&mut self) {
+        self.turns += 1;
+        if let Some(Reverse(first)) = self.waiting.peek() {
+            self.round = first.round;
         }
     }
 
     /// Whose turn it is.
     pub(super) fn pop(&mut self) -> Option<usize> {
-        self.found_none.pop_front().or_else(|| self.others.pop_front())
+        self.waiting.pop().map(|Reverse(place)| place.link)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.found_none.is_empty() && self.others.is_empty()
+        self.waiting.is_empty()
     }
 }
 
@@ -35,28 +70,84 @@ impl Unarmed {
 mod tests {
     use super::*;
 
+    /// Links with what each leaves unread in a turn, and what was taken of it in all.
+    #[derive(Default)]
+    struct Links {
+        unarmed: Unarmed,
+        unread: Vec<u64>,
+        counted: Vec<u64>,
+        taken: Vec<u64>,
+    }
+
+    impl Links {
+        fn new(unread: impl IntoIterator<Item = u64>) -> Links {
+            let mut links = Links::default();
+            unread.into_iter().for_each(|unread| links.come(unread));
+            links
+        }
+
+        fn come(&mut self, unread: u64) {
+            self.unread.push(unread);
+            self.taken.push(0);
+            self.counted.push(0);
+            self.wait(self.unread.len() - 1, false);
+        }
+
+        fn wait(&mut self, link: usize, found_some: bool) {
+            self.counted[link] = self.unarmed.push(link, self.counted[link], found_some);
+        }
+
+        /// All are armed, the first takes every buffer, and they wait again in that order. Returns the first.
+        fn turn(&mut self) -> usize {
+            self.unarmed.begin_turn();
+            let armed: Vec<usize> = std::iter::from_fn(|| self.unarmed.pop()).collect();
+            let first = armed[0];
+            self.counted[first] += self.unread[first];
+            self.taken[first] += self.unread[first];
+            armed.into_iter().for_each(|link| self.wait(link, link == first));
+            first
+        }
+
+        fn turns(&mut self, count: usize) -> Vec<usize> {
+            (0..count).map(|_| self.turn()).collect()
+        }
+    }
+
     #[test]
     fn whoever_found_no_buffer_comes_before_those_that_found_some() {
         let mut unarmed = Unarmed::default();
-        for (link, filled) in [(1, 16), (2, 0), (3, 1), (4, 0)] {
-            unarmed.push(link, filled);
+        for (link, found_some) in [(1, true), (2, false), (3, true), (4, false)] {
+            unarmed.push(link, 0, found_some);
         }
+        unarmed.begin_turn();
+        unarmed.push(5, 0, false);
         let order: Vec<usize> = std::iter::from_fn(|| unarmed.pop()).collect();
-        assert_eq!(order, [2, 4, 1, 3]);
+        assert_eq!(order, [2, 4, 1, 3, 5]);
         assert!(unarmed.is_empty());
     }
 
     #[test]
     fn a_link_that_takes_every_buffer_keeps_no_other_from_its_turn() {
-        let mut unarmed = Unarmed::default();
-        (0..10).for_each(|link| unarmed.push(link, 0));
-        let mut served = Vec::new();
-        // Each turn all are armed, and the first takes every buffer; they wait again in the order in which they were armed.
-        for _ in 0..10 {
-            let armed: Vec<usize> = std::iter::from_fn(|| unarmed.pop()).collect();
-            served.push(armed[0]);
-            armed.iter().enumerate().for_each(|(n, link)| unarmed.push(*link, if n == 0 { 16 } else { 0 }));
+        for unread in [1, A_ROUND / 32, A_ROUND] {
+            assert_eq!(Links::new([unread; 10]).turns(20), Vec::from_iter((0..10).chain(0..10)), "{unread}");
         }
-        assert_eq!(served, Vec::from_iter(0..10));
+    }
+
+    #[test]
+    fn as_much_is_taken_of_those_that_leave_little_unread() {
+        let mut links = Links::new((0..64).map(|link| if link < 16 { A_ROUND } else { A_ROUND / 17 }));
+        links.turns(20_000);
+        let (least, most) = (links.taken.iter().min().unwrap(), links.taken.iter().max().unwrap());
+        assert!(most - least <= 2 * A_ROUND, "{least} and {most}");
+        assert!(*least > 20 * A_ROUND, "{least}");
+    }
+
+    #[test]
+    fn silence_is_not_made_up_for() {
+        let mut links = Links::new([A_ROUND; 2]);
+        links.turns(100);
+        links.come(A_ROUND);
+        let served = links.turns(6);
+        assert_eq!(served.iter().filter(|link| **link == 2).count(), 2, "{served:?}");
     }
 }

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::framing::Framer;
 use crate::kernel::{Datagram, Input, Kernel, Medium, Socket, Token};
-use crate::limits::QUIET_AFTER_FIN;
+use crate::limits::{COPY_BELOW, QUIET_AFTER_FIN};
 
 /// One accepted connection, or a socket for datagrams.
 pub struct SourceLink<S, R> {
@@ -38,6 +38,8 @@ pub struct SourceLink<S, R> {
     shut: bool,
     /// Buffers that were filled since it was armed last.
     taken: usize,
+    /// Bytes that were taken in all, as far as they count for whose turn it is.
+    pub taken_in_all: u64,
     last_received: Instant,
     /// Datagrams that the kernel had dropped when that was last counted.
     dropped: u32,
@@ -81,6 +83,7 @@ impl<S: Socket, R> SourceLink<S, R> {
             cancelled: false,
             shut: false,
             taken: 0,
+            taken_in_all: 0,
             last_received: now,
             dropped: 0,
         }
@@ -122,10 +125,11 @@ impl<S: Socket, R> SourceLink<S, R> {
         matches!(self.intake, Intake::Open | Intake::Lingering { .. })
     }
 
-    /// Something came.
-    pub fn touched(&mut self, now: Instant) {
+    /// So many bytes came, in one buffer.
+    pub fn touched(&mut self, bytes: usize, now: Instant) {
         self.last_received = now;
         self.taken += 1;
+        self.taken_in_all += bytes.max(COPY_BELOW) as u64;
     }
 
     /// Buffers that were filled since it was armed last.

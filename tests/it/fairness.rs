@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::eventually;
+use slackwater::load::{self, SendPlan};
+
+use crate::support::hold::sink;
 use crate::support::relay::{Order, Relay};
+use crate::support::{HANG, eventually};
 
 /// Lines that arrived, by sender.
 type Arrived = Arc<[AtomicU64]>;
@@ -59,6 +62,23 @@ fn a_slow_sink_is_shared_by_all_senders() {
     // More than the relay and the kernel hold when all begin.
     eventually("every sender's lines arrive", || with_at_least(6000, &arrived) == 6);
     relay.terminate().assert_balanced();
+}
+
+#[test]
+fn senders_that_may_leave_less_unread_have_the_share_of_those_that_came_before() {
+    let sink = sink();
+    let order = Order::tcp("", &format!("tcp://{}", sink.address()));
+    let relay = order.args(&["--cores", "1"]).start();
+    // The first 16 may have 3 MiB under way, and the last a twelfth of it.
+    let plan = SendPlan { connections: 64, size: 1000, ..SendPlan::new(relay.address()) };
+    let sending = load::start(plan).expect("a plan that can be sent");
+    assert!(sink.wait_for(2_000_000, HANG), "{:?}", sink.tally());
+    sending.stopper().stop();
+    let sent = sending.finish();
+    let written = sent.connections.iter().map(|one| one.written_bytes);
+    let (least, most) = (written.clone().min().unwrap(), written.max().unwrap());
+    assert!(least >= most / 2, "of the one that got least {least} bytes were taken, of another {most}");
+    assert_eq!(relay.terminate().code(), 0);
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn links_that_wait_for_buffers_get_some_at_the_stall_of_the_sink_that_they_would
     let ((mut reactor, _control), now) = (reactor(), Instant::now());
     fill(&mut reactor, now);
     assert_eq!(reactor.next_deadline(now), None, "nobody waits");
-    reactor.unarmed.push(0, 0);
+    reactor.unarmed.push(0, 0, false);
     reactor.replenish(now);
     assert_eq!(reactor.kernel.offered_bytes(), 0, "they would go round for nothing");
     assert_eq!(reactor.next_deadline(now), Some(now + STALL), "nothing else may wake it");
