@@ -16,13 +16,13 @@ const A_ROUND: u64 = (BUFFERS_OFFERED_MAX * BUFFER_SIZE) as u64;
 /// these, whoever waits for more turns; and of these the ones that found no buffer when they had theirs, in the order in which they
 /// came: else those that take every buffer would always be the first again, and a link beside them would hardly be read.
 ///
-/// What a link had no use for is not made up for: it goes on where those are that come first, as in start-time fair queueing (Goyal, Vin
-/// and Cheng, SIGCOMM 1996).
+/// What a link had no use for is not made up for, as in start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): one that comes
+/// anew is in the round of the foremost, and none is further behind them than the round before.
 #[derive(Debug, Default)]
 pub(super) struct Unarmed {
     waiting: BinaryHeap<Reverse<Place>>,
-    /// The round of the first when the last turn began. None that waits is in an earlier one.
-    round: u64,
+    /// The round of those of which most was taken.
+    foremost: u64,
     turns: u64,
     pushed: u64,
 }
@@ -38,12 +38,14 @@ struct Place {
 }
 
 impl Unarmed {
-    /// Lets a link wait of which so many bytes were taken in all, and which found some buffers in its last turn or, as one that had no
-    /// turn yet, none. Returns what counts as taken of it from here on.
+    /// Lets a link wait of which so many bytes were taken in all, none where it comes anew, and which found some buffers in its last turn
+    /// or, as one that had no turn yet, none. Returns what counts as taken of it from here on.
     pub(super) fn push(&mut self, link: usize, taken: u64, found_some: bool) -> u64 {
-        let taken = taken.max(self.round * A_ROUND);
-        let place = Place { round: taken / A_ROUND, turn: self.turns, found_some, pushed: self.pushed, link };
-        self.waiting.push(Reverse(place));
+        let earliest = if taken == 0 { self.foremost } else { self.foremost.saturating_sub(1) };
+        let taken = taken.max(earliest * A_ROUND);
+        let round = taken / A_ROUND;
+        self.foremost = self.foremost.max(round);
+        self.waiting.push(Reverse(Place { round, turn: self.turns, found_some, pushed: self.pushed, link }));
         self.pushed += 1;
         taken
     }
@@ -51,9 +53,6 @@ impl Unarmed {
     /// Those that wait from here on wait for one turn less.
     pub(super) fn begin_turn(&mut self) {
         self.turns += 1;
-        if let Some(Reverse(first)) = self.waiting.peek() {
-            self.round = first.round;
-        }
     }
 
     /// Whose turn it is.
@@ -97,19 +96,26 @@ mod tests {
             self.counted[link] = self.unarmed.push(link, self.counted[link], found_some);
         }
 
-        /// All are armed, the first takes every buffer, and they wait again in that order. Returns the first.
-        fn turn(&mut self) -> usize {
+        /// All are armed, as many of the first are served as there are buffers for, and they wait again in that order.
+        fn turn(&mut self, mut offered: u64) -> Vec<usize> {
             self.unarmed.begin_turn();
             let armed: Vec<usize> = std::iter::from_fn(|| self.unarmed.pop()).collect();
-            let first = armed[0];
-            self.counted[first] += self.unread[first];
-            self.taken[first] += self.unread[first];
-            armed.into_iter().for_each(|link| self.wait(link, link == first));
-            first
+            let mut served = Vec::new();
+            for link in armed {
+                let found = self.unread[link].min(offered);
+                offered -= found;
+                self.counted[link] += found;
+                self.taken[link] += found;
+                if found > 0 {
+                    served.push(link);
+                }
+                self.wait(link, found > 0);
+            }
+            served
         }
 
-        fn turns(&mut self, count: usize) -> Vec<usize> {
-            (0..count).map(|_| self.turn()).collect()
+        fn turns(&mut self, count: usize, offered: u64) -> Vec<usize> {
+            (0..count).flat_map(|_| self.turn(offered)).collect()
         }
     }
 
@@ -128,26 +134,65 @@ mod tests {
 
     #[test]
     fn a_link_that_takes_every_buffer_keeps_no_other_from_its_turn() {
-        for unread in [1, A_ROUND / 32, A_ROUND] {
-            assert_eq!(Links::new([unread; 10]).turns(20), Vec::from_iter((0..10).chain(0..10)), "{unread}");
+        for offered in [1, A_ROUND / 32, A_ROUND] {
+            let served = Links::new([A_ROUND; 10]).turns(20, offered);
+            assert_eq!(served, Vec::from_iter((0..10).chain(0..10)), "{offered}");
         }
     }
 
     #[test]
     fn as_much_is_taken_of_those_that_leave_little_unread() {
-        let mut links = Links::new((0..64).map(|link| if link < 16 { A_ROUND } else { A_ROUND / 17 }));
-        links.turns(20_000);
-        let (least, most) = (links.taken.iter().min().unwrap(), links.taken.iter().max().unwrap());
-        assert!(most - least <= 2 * A_ROUND, "{least} and {most}");
-        assert!(*least > 20 * A_ROUND, "{least}");
+        for offered in [A_ROUND / 17, A_ROUND] {
+            let mut links = Links::new((0..64).map(|link| if link < 16 { A_ROUND } else { A_ROUND / 17 }));
+            links.turns(64 * 17 * 20, offered);
+            let (least, most) = (links.taken.iter().min().unwrap(), links.taken.iter().max().unwrap());
+            assert!(most - least <= 2 * A_ROUND, "{least} and {most}");
+            assert!(*least >= 18 * A_ROUND, "{least}");
+        }
     }
 
     #[test]
-    fn silence_is_not_made_up_for() {
-        let mut links = Links::new([A_ROUND; 2]);
-        links.turns(100);
+    fn whoever_comes_anew_has_what_each_has_from_then_on() {
+        // One that has always little to give is behind the other, and the third is not to make up for that.
+        let mut links = Links::new([A_ROUND, A_ROUND / 1000]);
+        links.turns(100, A_ROUND);
         links.come(A_ROUND);
-        let served = links.turns(6);
-        assert_eq!(served.iter().filter(|link| **link == 2).count(), 2, "{served:?}");
+        let before = links.taken[0];
+        links.turns(100, A_ROUND);
+        assert!(
+            links.taken[2].abs_diff(links.taken[0] - before) <= 2 * A_ROUND,
+            "{:?}, {before}",
+            links.taken
+        );
+    }
+
+    #[test]
+    fn those_that_come_and_go_keep_no_other_from_its_turn() {
+        let mut links = Links::new([A_ROUND]);
+        links.turns(3, A_ROUND);
+        let before = links.taken[0];
+        for _ in 0..30 {
+            // It gives less than a round, and nothing more.
+            links.come(A_ROUND / 2);
+            let come = links.unread.len() - 1;
+            links.turn(A_ROUND / 2);
+            links.unread[come] = 0;
+        }
+        assert!(links.taken[0] - before >= 10 * A_ROUND / 2, "{}", links.taken[0] - before);
+    }
+
+    #[test]
+    fn silence_is_made_up_for_by_a_round_at_most() {
+        let mut links = Links::new([A_ROUND; 2]);
+        links.unread[1] = 0;
+        links.turns(100, A_ROUND);
+        links.unread[1] = A_ROUND;
+        let before = links.taken[0];
+        links.turns(10, A_ROUND);
+        assert!(
+            links.taken[1].abs_diff(links.taken[0] - before) <= 2 * A_ROUND,
+            "{:?}, {before}",
+            links.taken
+        );
     }
 }

@@ -38,7 +38,7 @@ pub struct SourceLink<S, R> {
     shut: bool,
     /// Buffers that were filled since it was armed last.
     taken: usize,
-    /// Bytes that were taken in all, as far as they count for whose turn it is.
+    /// Bytes that were taken in all, as they count for whose turn it is: an eighth of a buffer at least for each that was filled.
     pub taken_in_all: u64,
     last_received: Instant,
     /// Datagrams that the kernel had dropped when that was last counted.

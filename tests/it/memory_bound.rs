@@ -76,10 +76,22 @@ fn has_read_all(relay: &Relay) -> bool {
     before == 0
 }
 
-/// Writes `piece` on every connection, and goes on when it is read.
-fn write_each(relay: &Relay, senders: &mut [TcpStream], piece: &[u8], reads: &mut bool) {
-    senders.iter_mut().for_each(|sender| sender.write_all(piece).unwrap());
-    *reads = *reads && has_read_all(relay);
+/// Writes these pieces one after the other, each on every connection, and the next when it is read. What comes after the relay has
+/// stopped to read is written meanwhile, as far as the kernel has room for it.
+fn write_each(
+    relay: &Relay,
+    mut senders: Vec<TcpStream>,
+    mut pieces: impl Iterator<Item = &'static [u8]> + Send + 'static,
+) {
+    let mut write =
+        move |piece: &[u8]| senders.iter_mut().for_each(|sender| sender.write_all(piece).unwrap());
+    for piece in pieces.by_ref() {
+        write(piece);
+        if !has_read_all(relay) {
+            break;
+        }
+    }
+    thread::spawn(move || pieces.for_each(write));
 }
 
 fn senders(relay: &Relay, count: usize) -> Vec<TcpStream> {
@@ -108,11 +120,8 @@ fn lines_that_end_with_their_connection_count_with_what_they_occupy() {
 fn lines_whose_end_comes_by_itself_count_with_what_they_occupy() {
     let sink = ClosedSink::new();
     let relay = sink.relay();
-    let (mut senders, mut reads) = (senders(&relay, 50), true);
-    for _ in 0..20 {
-        write_each(&relay, &mut senders, &[b'z'; LONG], &mut reads);
-        write_each(&relay, &mut senders, b"\r\n", &mut reads);
-    }
+    let line_and_end: [&[u8]; 2] = [&[b'z'; LONG], b"\r\n"];
+    write_each(&relay, senders(&relay, 50), std::iter::repeat_n(line_and_end, 20).flatten());
     assert_bounded(relay, sink, 1000);
 }
 
@@ -120,10 +129,7 @@ fn lines_whose_end_comes_by_itself_count_with_what_they_occupy() {
 fn messages_of_one_byte_count_with_what_they_occupy() {
     let sink = ClosedSink::new();
     let relay = sink.relay();
-    let (mut senders, mut reads) = (senders(&relay, 50), true);
-    for _ in 0..4000 {
-        write_each(&relay, &mut senders, b"a\n", &mut reads);
-    }
+    write_each(&relay, senders(&relay, 50), std::iter::repeat_n(b"a\n".as_slice(), 4000));
     assert_bounded(relay, sink, 200_000);
 }
 
