@@ -130,11 +130,6 @@ pub const NEIGHBOURS: usize = 16;
 pub const RECEIVE_BUFFERS_OF_NEIGHBOURS: usize = 16 * 1024 * 1024;
 /// The least of that. With a round trip of [`NEAR`] it is still a hundred megabytes a second.
 pub const RECEIVE_BUFFER_OF_NEIGHBOUR: usize = 64 * 1024;
-/// The least of it where the kernel has [`MEMORY_OF_NEIGHBOUR`] for each: of a thousand, what is relayed takes a tenth less processor time
-/// so. Where there was two thirds of that, it filled the kernel's memory under bbr.
-pub const RECEIVE_BUFFER_OF_NEIGHBOUR_AT_EASE: usize = 128 * 1024;
-/// Bytes that the kernel has for all of TCP without being short of it, by the first figure of `tcp_mem` (tcp(7)), for each connection.
-pub const MEMORY_OF_NEIGHBOUR: usize = 1024 * 1024;
 /// The largest segment that those which connect are asked for, in bytes (`TCP_MAXSEG`, tcp(7)), once there are so many: our loopback's
 /// have 64 KiB. A sender's kernel begins with room for twenty, or for twice as many as it once saw to be reordered (`tcp_sndbuf_expand`
 /// in net/ipv4/tcp_input.c), each with what is kept beside it rounded up to a power of two: 2.6 MB by the loopback's, and 0.17 by these.

@@ -2,18 +2,16 @@
 //!
 //! Lives here: how much of how many, and the option that opens a window. Never here: `receive_buffer`, which fixes it instead (`address`).
 
+use std::io;
 use std::os::fd::AsFd;
-use std::sync::LazyLock;
-use std::{fs, io};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::SetUsize;
-use nix::unistd::{SysconfVar, sysconf};
 
 use crate::kernel::Socket;
 use crate::limits::{
-    CROWD, MEMORY_OF_NEIGHBOUR, NEIGHBOURS, RECEIVE_BUFFER_IN_CROWD, RECEIVE_BUFFER_OF_NEIGHBOUR,
-    RECEIVE_BUFFER_OF_NEIGHBOUR_AT_EASE, RECEIVE_BUFFERS_OF_NEIGHBOURS, RECEIVE_WINDOW,
+    CROWD, NEIGHBOURS, RECEIVE_BUFFER_IN_CROWD, RECEIVE_BUFFER_OF_NEIGHBOUR, RECEIVE_BUFFERS_OF_NEIGHBOURS,
+    RECEIVE_WINDOW,
 };
 
 /// The option's name for [`setsockopt`]; nix has none, but its macro makes one that is safe to use.
@@ -29,33 +27,13 @@ nix::setsockopt_impl!(LowWater, libc::SOL_SOCKET, libc::SO_RCVLOWAT, usize, SetU
 /// As setsockopt(2).
 pub fn grant(connection: &impl Socket, others: usize) -> io::Result<()> {
     if others >= NEIGHBOURS && connection.is_near() {
-        return connection.bound_receive_buffer(of_neighbour(others, *MEMORY));
+        let share = RECEIVE_BUFFERS_OF_NEIGHBOURS / others;
+        return connection.bound_receive_buffer(share.max(RECEIVE_BUFFER_OF_NEIGHBOUR));
     }
     match others < CROWD {
         true => connection.open_window(RECEIVE_WINDOW),
         false => connection.bound_receive_buffer(RECEIVE_BUFFER_IN_CROWD),
     }
-}
-
-/// What a neighbour may leave unread that comes after `others`, where the kernel has so many bytes for TCP.
-fn of_neighbour(others: usize, memory: usize) -> usize {
-    let least = match memory / others >= MEMORY_OF_NEIGHBOUR {
-        true => RECEIVE_BUFFER_OF_NEIGHBOUR_AT_EASE,
-        false => RECEIVE_BUFFER_OF_NEIGHBOUR,
-    };
-    least.max(RECEIVE_BUFFERS_OF_NEIGHBOURS / others)
-}
-
-/// Bytes that the kernel has for all of TCP before it may be short of it, when it was first asked; none where it does not say, as in a
-/// network namespace of one's own.
-static MEMORY: LazyLock<usize> = LazyLock::new(|| {
-    let figures = fs::read_to_string("/proc/sys/net/ipv4/tcp_mem").unwrap_or_default();
-    pages_of_tcp(&figures) * sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(0) as usize
-});
-
-/// The first of the three figures of `tcp_mem`, in pages (tcp(7)).
-fn pages_of_tcp(figures: &str) -> usize {
-    figures.split_whitespace().next().and_then(|pages| pages.parse().ok()).unwrap_or(0)
 }
 
 /// Lets the window of a connection grow to so many bytes whether or not it is read from in time.
@@ -84,17 +62,6 @@ mod tests {
 
     /// Long enough for what takes milliseconds; without the window it is never taken.
     const PATIENCE: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn neighbours_divide_a_bound_until_each_has_the_least_that_the_memory_allows() {
-        let pages = pages_of_tcp("287898\t383867\t575796\n");
-        let (ample, short) = (pages * 4096, pages * 4096 / 3);
-        assert_eq!((pages, pages_of_tcp("")), (287_898, 0));
-        assert_eq!((of_neighbour(16, ample), of_neighbour(16, 0)), (1 << 20, 1 << 20));
-        assert_eq!((of_neighbour(64, ample), of_neighbour(64, 0)), (256 << 10, 256 << 10));
-        assert_eq!((of_neighbour(1000, ample), of_neighbour(1000, short)), (128 << 10, 64 << 10));
-        assert_eq!(of_neighbour(2000, ample), 64 << 10);
-    }
 
     #[test]
     fn what_one_turn_takes_may_be_unread() {
