@@ -3,7 +3,7 @@
 //!
 //! Lives here: what the other tests rely on. Never here: a relay, or how a server is started (`support::servers`).
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -241,17 +241,18 @@ fn post(mut stream: impl Read + Write, path: &str, body: &[u8]) -> String {
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).expect("a server that reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    String::from_utf8_lossy(&answer).lines().next().expect("a line").to_owned()
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
+    line.trim_end().to_owned()
 }
 
 #[test]
 fn nginx_notes_what_it_took() {
     let nginx = Nginx::start();
     let connect = |nginx: &Nginx| TcpStream::connect(local(nginx.port())).expect("a connection");
-    for message in numbered(0..MESSAGES) {
+    for (already, message) in numbered(0..MESSAGES).into_iter().enumerate() {
         assert_eq!(post(connect(&nginx), "/jobs", &message), "HTTP/1.1 200 OK");
+        assert_eq!(nginx.requests().len(), already + 1, "it notes before it answers");
     }
     through_stop_and_kill(
         nginx,

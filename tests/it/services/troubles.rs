@@ -2,6 +2,7 @@
 //!
 //! Lives here: what is lost then (nothing), and when the relay ends. Never here: messages that are refused for good (`letters`).
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Backlog, EMPTY, House, Kind, relay};
-use crate::support::servers::messages::assert_each_once;
+use crate::support::servers::messages::{assert_each_once, numbers};
 use crate::support::servers::nginx::Nginx;
 use crate::support::servers::process::Server;
 use crate::support::servers::rabbitmq::RabbitMq;
@@ -88,16 +89,16 @@ fn a_queue_that_dies_and_returns_in_full_flow_loses_nothing() {
         let end = relay.terminate();
         assert_eq!((end.code(), end.book("abandoned")), (0, 0), "{:#?}", end.log);
         end.assert_balanced();
-        assert_all_came(&house.tcp.take(), MESSAGES * 5);
+        assert_all_came(source, &house.tcp.take(), MESSAGES * 5);
     }
 }
 
 #[track_caller]
-fn assert_all_came(messages: &[Vec<u8>], expected: u64) {
-    let mut numbers = crate::support::servers::messages::numbers(messages);
-    numbers.sort_unstable();
-    numbers.dedup();
-    assert!(numbers.iter().copied().eq(0..expected), "{} of {expected} came", numbers.len());
+fn assert_all_came(kind: Kind, messages: &[Vec<u8>], expected: u64) {
+    let came: HashSet<u64> = numbers(messages).into_iter().collect();
+    let missing: Vec<u64> = (0..expected).filter(|number| !came.contains(number)).collect();
+    assert!(missing.is_empty(), "{kind:?}: of {expected}, {} have not come: {missing:?}", missing.len());
+    assert_eq!(came.len() as u64, expected, "{kind:?}: others than were sent");
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn a_sink_that_dies_and_returns_in_full_flow_gets_everything() {
             house.rabbit.ready("steady") == 0 && relay.book("in_flight") == 0
         });
         relay.terminate().assert_all_delivered(MESSAGES * 4);
-        assert_all_came(&house.take(sink, "dying"), MESSAGES * 4);
+        assert_all_came(sink, &house.take(sink, "dying"), MESSAGES * 4);
     }
 }
 
@@ -186,7 +187,7 @@ fn rabbitmq_dies_and_returns_at_both_ends() {
     eventually("all have gone through", || rabbit.queues().ready("in") == 0 && relay.book("in_flight") == 0);
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("abandoned"), end.book("failed")), (0, 0, 0), "{:#?}", end.log);
-    assert_all_came(&rabbit.queues().take("out"), 2 * MESSAGES);
+    assert_all_came(Kind::Amqp, &rabbit.queues().take("out"), 2 * MESSAGES);
 }
 
 #[test]

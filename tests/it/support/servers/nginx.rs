@@ -21,7 +21,7 @@ pub struct Nginx {
     pub server: Server,
     port: Reserved,
     tls_port: Reserved,
-    _inner_port: Reserved,
+    _inner_ports: [Reserved; 2],
     access: Access,
 }
 
@@ -47,14 +47,15 @@ impl Nginx {
     #[track_caller]
     pub fn with(directives: &str) -> Nginx {
         let (folder, access) = (folder(), Access::new());
-        let [port, tls_port, inner_port] = [(); 3].map(|()| Reserved::on_loopback());
-        let text = configuration(directives, [&port, &tls_port, &inner_port].map(Reserved::address), &access);
+        let ports = [(); 4].map(|()| Reserved::on_loopback());
+        let text = configuration(directives, ports.each_ref().map(Reserved::address), &access);
+        let [port, tls_port, inner_ports @ ..] = ports;
         fs::write(folder.path().join("nginx.conf"), text).expect("a file in a temporary folder");
         let mut command = program("nginx");
         command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path());
         let address = port.address();
         let server = Server::start(folder, command, move || http_get(address, "/nginx-is-ready").is_some());
-        Nginx { server, port, tls_port, _inner_port: inner_port, access }
+        Nginx { server, port, tls_port, _inner_ports: inner_ports, access }
     }
 
     /// Where it listens without TLS.
@@ -91,7 +92,7 @@ impl Nginx {
         }
     }
 
-    /// What it has answered, in this order. It makes its note after the answer.
+    /// What it has answered, in this order. It makes its note before the answer, so that no death of its own comes between.
     pub fn requests(&self) -> Vec<Request> {
         let text = fs::read_to_string(self.notes()).unwrap_or_default();
         // What comes after the last line is still being written.
@@ -120,8 +121,14 @@ impl Nginx {
     }
 }
 
-/// A body is read only where it is passed on, so the server that answers is a second one, behind the one that notes.
-fn configuration(directives: &str, [at, tls_at, inner]: [SocketAddr; 3], access: &Access) -> String {
+/// Three servers in a row: one that listens, one that notes, one that answers. nginx notes once it has answered and closed, which
+/// may not linger; who listens gets that answer in the same process, and hands it on in a later turn. A body is read only where it
+/// is passed on, so the one that answers is another.
+fn configuration(
+    directives: &str,
+    [at, tls_at, notes, answering]: [SocketAddr; 4],
+    access: &Access,
+) -> String {
     let answers: Vec<String> =
         ANSWERS.iter().map(|status| format!("if (-f answer-{status}) {{ return {status}; }}")).collect();
     format!(
@@ -132,6 +139,7 @@ fn configuration(directives: &str, [at, tls_at, inner]: [SocketAddr; 3], access:
             client_body_temp_path temporary; proxy_temp_path temporary; fastcgi_temp_path temporary;
             uwsgi_temp_path temporary; scgi_temp_path temporary;
             client_max_body_size 0; client_body_buffer_size 32m; client_body_in_single_buffer on;
+            proxy_set_header Host $http_host;
             log_format notes '$status\t$request_method\t$request_uri\t$http_content_type\t$http_authorization\t$request_body';
             server {{
                 listen {at};
@@ -140,13 +148,15 @@ fn configuration(directives: &str, [at, tls_at, inner]: [SocketAddr; 3], access:
                 ssl_client_certificate {authority}; ssl_verify_client optional;
                 location = /nginx-is-ready {{ return 200; }}
                 location / {{
-                    access_log notes notes;
-                    proxy_set_header X-Client-Verified $ssl_client_verify;
-                    proxy_set_header Host $http_host;
-                    proxy_pass http://{inner};
+                    proxy_set_header Host $http_host; proxy_set_header X-Client-Verified $ssl_client_verify;
+                    proxy_pass http://{notes};
                 }}
             }}
-            server {{ listen {inner}; {answers} {directives} }}
+            server {{
+                listen {notes}; lingering_close off;
+                location / {{ access_log notes notes; proxy_pass http://{answering}; }}
+            }}
+            server {{ listen {answering}; {answers} {directives} }}
         }}\n",
         certificate = access.certificate().display(),
         key = access.key().display(),
