@@ -9,9 +9,9 @@ mod in_process;
 #[path = "record/provenance.rs"]
 mod provenance;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
@@ -176,7 +176,8 @@ fn drains(criterion: &mut Criterion) {
     table += &row(floor, 0, &measure(&mut group, BenchmarkId::new(floor, ""), wake), None);
     group.finish();
     if let Some(folder) = std::env::var_os("RESULTS") {
-        write(&PathBuf::from(folder).join("drain.md"), &table).expect("the folder is there");
+        let folder = PathBuf::from(folder);
+        write(&folder, &table).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     }
 }
 
@@ -190,7 +191,8 @@ fn row(name: &str, reactors: usize, histogram: &Histogram<u64>, target: Option<u
     format!("| {name} | {reactors} | {drains} | {p50} | {p90} | {p99} | {most} | {target} |\n")
 }
 
-fn write(path: &PathBuf, table: &str) -> io::Result<()> {
+/// Writes the table into a folder, which is made if it is not there.
+fn write(folder: &Path, table: &str) -> io::Result<()> {
     let (commit, machine) = (provenance::commit(), provenance::machine());
     let text = format!(
         "# Drains in process\n\nWritten by `RESULTS=benches/results cargo bench --bench drain` at {commit}: {machine}. From the request \
@@ -198,7 +200,8 @@ fn write(path: &PathBuf, table: &str) -> io::Result<()> {
          | in flight | reactors | drains | p50 | p90 | p99 | most | target |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|\n{table}"
     );
-    std::fs::write(path, text)
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("drain.md"), text)
 }
 
 criterion_group!(benches, drains);
