@@ -32,6 +32,13 @@ pub struct Plan {
     pub ledger_file: Option<PathBuf>,
 }
 
+impl Plan {
+    /// Connections held at once, of all sources together.
+    pub fn max_connections(&self) -> u64 {
+        self.sources.iter().map(|source| source.max_connections as u64).sum()
+    }
+}
+
 /// Which cores get a reactor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cores {

@@ -35,11 +35,10 @@ impl Demand {
     pub fn of(plan: &Plan) -> Demand {
         let is_low = |at: &HostPort| (1..1024).contains(&at.port);
         let any = |wanted: fn(&Listen) -> bool| plan.sources.iter().any(|source| wanted(&source.listen));
-        let sources = plan.sources.iter();
+        let receive_buffers = plan.sources.iter().filter_map(|source| source.receive_buffer);
         Demand {
-            receive_buffer: sources.clone().filter_map(|source| source.receive_buffer).max().unwrap_or(0)
-                as u64,
-            connections: sources.clone().map(|source| source.max_connections as u64).sum(),
+            receive_buffer: receive_buffers.max().unwrap_or(0) as u64,
+            connections: plan.max_connections(),
             in_flight: plan.max_in_flight as u64,
             low_ports: plan.sources.iter().any(|source| match &source.listen {
                 Listen::Tcp(at) | Listen::Udp(at) => is_low(at),

@@ -21,7 +21,7 @@ use crate::config::plan::Plan;
 use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup};
 use crate::ring::{Ring, SetupError, Support};
 use crate::socket::address::AddressError;
-use crate::socket::descriptors::{descriptor_limit, has_descriptors, shortage_remedy};
+use crate::socket::descriptors::{descriptor_limit, has_descriptors, make_room, shortage_remedy};
 use crate::socket::filter;
 use crate::socket::socket_file::{Owned, SocketFileError};
 
@@ -154,6 +154,7 @@ impl Relay {
         let outlets = outlets.collect::<Result<Vec<_>, _>>()?;
         let Sources { inlets, listening, files } = Sources::open(&plan.sources, cores.len())?;
         let mut relay = Relay { ledger_file, listening, _files: files, ..Relay::idle(plan)? };
+        make_room_for_connections(&relay);
         let mut go_ahead = Vec::new();
         for (core, inlets) in cores.into_iter().zip(inlets) {
             let setup = relay.setup(inlets, &outlets, relay.threads.len())?;
@@ -239,6 +240,13 @@ fn raise_descriptor_limit() {
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         tracing::debug!(%error, soft, hard, "the limit of open files stays as it is");
+    }
+}
+
+/// Before there is a reactor that would wait for it.
+fn make_room_for_connections(relay: &Relay) {
+    if let Err(error) = make_room(&relay.bell, relay.plan.max_connections()) {
+        tracing::debug!(%error, "no room is made for the connections to come");
     }
 }
 

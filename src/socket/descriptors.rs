@@ -1,12 +1,14 @@
 //! How many descriptors this process may still open.
 //!
-//! Lives here: the limit, the reserve, and what to tell the user. Never here: what they are for.
+//! Lives here: the limit, the reserve, the room for them, and what to tell the user. Never here: what they are for.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::close;
 
 use crate::limits::DESCRIPTOR_RESERVE;
 
@@ -19,6 +21,20 @@ pub fn has_descriptors(any: &impl AsFd) -> bool {
 /// The most descriptors that this process may have open.
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+/// Makes room for so many descriptors in this process's table of them, or for as many as the limit allows. `any` is one that is open.
+///
+/// The kernel enlarges the table as it fills, and a process of several threads waits for an RCU grace period each time (`expand_files`
+/// in fs/file.c, Linux 6.18). A reactor that accepts would stand still as long, with all that it relays. The room is the kernel's
+/// memory, 8 bytes a descriptor.
+///
+/// # Errors
+/// As fcntl(2), ENOMEM among them. Then the table grows as it fills.
+pub fn make_room(any: &impl AsFd, descriptors: u64) -> io::Result<()> {
+    let last = descriptors.min(descriptor_limit()).saturating_sub(1);
+    let there = fcntl(any, FcntlArg::F_DUPFD_CLOEXEC(last.try_into().unwrap_or(i32::MAX)))?;
+    Ok(close(there)?)
 }
 
 fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {

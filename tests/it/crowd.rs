@@ -62,6 +62,20 @@ fn is_closed(mut stream: &TcpStream) -> bool {
     }
 }
 
+/// The kernel has a process of several threads wait each time that it enlarges the table of its descriptors.
+#[test]
+fn room_for_all_connections_is_made_at_the_start() {
+    let sink = sink();
+    let relay = Order::tcp("?max_connections=600", &to(&sink)).args(&["--cores", "1"]).start();
+    let room = relay.proc_status("FDSize");
+    assert!(room >= 600, "{room} descriptors");
+    let crowd = speak(relay.address(), 500);
+    eventually("all are accepted", || procfs::descriptors(relay.pid()) > crowd.len());
+    assert_eq!(relay.proc_status("FDSize"), room);
+    drop(crowd);
+    relay.terminate().assert_all_delivered(500);
+}
+
 #[test]
 fn nine_thousand_idle_connections_and_one_busy_one() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
