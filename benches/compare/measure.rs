@@ -142,11 +142,14 @@ fn window(running: &Running, counter: &Counter<'_>, duration: Duration) -> Sampl
     let (took, cpu, user) = (begun.elapsed(), running.cpu_nanos() - cpu, running.user_nanos() - user);
     let messages = counter.messages() - before;
     let each = |nanos: u64| Some(nanos as f64 / messages.max(1) as f64);
+    let bytes = counter.case.size as f64;
     Sample {
         cpu_nanos_per_message: each(cpu),
+        cpu_nanos_per_byte: each(cpu).map(|nanos| nanos / bytes),
         user_nanos_per_message: each(user),
         latency: counter.sink.take_latency(),
         messages_per_second: Some(messages as f64 / took.as_secs_f64()),
+        tcp_memory_bytes: process::tcp_memory_bytes(),
         ..Sample::default()
     }
 }

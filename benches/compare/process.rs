@@ -51,6 +51,14 @@ pub fn is_short_of_tcp_memory() -> io::Result<bool> {
     press.map(|press| press == "yes").ok_or_else(|| io::Error::other("no TCP in /proc/net/protocols"))
 }
 
+/// What the kernel holds for TCP, in bytes ("mem" in /proc/net/sockstat, in pages: `sockstat_seq_show` in net/ipv4/proc.c).
+pub fn tcp_memory_bytes() -> Option<u64> {
+    let sockets = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let tcp = sockets.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let pages: u64 = tcp.split_whitespace().skip_while(|word| *word != "mem").nth(1)?.parse().ok()?;
+    Some(pages * sysconf(SysconfVar::PAGE_SIZE).ok().flatten()? as u64)
+}
+
 /// Has the kernel forget what it learned of earlier connections, ip-tcp_metrics(8), as only root may: by how many segments it once saw to
 /// be reordered over the loopback, it decides how much each sender may hold back (`tcp_sndbuf_expand` in net/ipv4/tcp_input.c), so that what
 /// one relay's connections went through would be another's load. Whether it did.

@@ -28,7 +28,9 @@ pub struct Sample {
     pub round: usize,
     /// Processor time of the relay's process for each message that arrived, in nanoseconds.
     pub cpu_nanos_per_message: Option<f64>,
-    /// The part of that which was spent outside the kernel.
+    /// The same for each byte of these messages, without what frames them.
+    pub cpu_nanos_per_byte: Option<f64>,
+    /// The part of that of a message which was spent outside the kernel.
     pub user_nanos_per_message: Option<f64>,
     /// Messages that arrived a second.
     pub messages_per_second: Option<f64>,
@@ -36,6 +38,8 @@ pub struct Sample {
     pub evenness: Option<f64>,
     /// How late paced messages came.
     pub latency: Option<Latency>,
+    /// What the kernel held for TCP when the measurement ended, of everybody's sockets, in bytes.
+    pub tcp_memory_bytes: Option<u64>,
     /// The most memory that was resident, in KiB.
     pub peak_rss_kib: Option<u64>,
     /// System calls for each message that arrived, while strace(1) looked on.
@@ -52,12 +56,14 @@ pub struct Sample {
 type Figure = fn(&Sample) -> Option<f64>;
 
 pub const CPU: Figure = |sample| sample.cpu_nanos_per_message;
+pub const CPU_OF_BYTE: Figure = |sample| sample.cpu_nanos_per_byte;
 pub const USER: Figure = |sample| sample.user_nanos_per_message;
 pub const RATE: Figure = |sample| sample.messages_per_second;
 pub const EVENNESS: Figure = |sample| sample.evenness;
 pub const P50: Figure = |sample| Some(sample.latency?.p50_nanos as f64 / 1e3);
 pub const P99: Figure = |sample| Some(sample.latency?.p99_nanos as f64 / 1e3);
 pub const RSS: Figure = |sample| Some(sample.peak_rss_kib? as f64 / 1e3);
+pub const TCP_MEMORY: Figure = |sample| Some(sample.tcp_memory_bytes? as f64 / 1e6);
 pub const CALLS: Figure = |sample| sample.system_calls_per_message;
 pub const SETTLED: Figure = |sample| sample.settled_seconds;
 pub const EXIT: Figure = |sample| Some(sample.exit_micros? / 1e3);
@@ -427,11 +433,13 @@ struct Column {
 const COLUMNS: &[Column] = &[
     Column { name: "CPU, ns a message", figure: CPU, digits: 0 },
     Column { name: "of that outside the kernel", figure: USER, digits: 0 },
+    Column { name: "CPU, ns a byte", figure: CPU_OF_BYTE, digits: 3 },
     Column { name: "messages/s", figure: RATE, digits: 0 },
     Column { name: "least / most of a connection", figure: EVENNESS, digits: 3 },
     Column { name: "p50, µs", figure: P50, digits: 1 },
     Column { name: "p99, µs", figure: P99, digits: 1 },
     Column { name: "peak RSS, MB", figure: RSS, digits: 1 },
+    Column { name: "kernel's memory for TCP, MB", figure: TCP_MEMORY, digits: 0 },
     Column { name: "system calls a message", figure: CALLS, digits: 4 },
     Column { name: "settled after, s", figure: SETTLED, digits: 1 },
     Column { name: "TERM to exit, ms", figure: EXIT, digits: 2 },
