@@ -110,10 +110,10 @@ pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 pub const AHEAD: usize = 512 * 1024;
 /// Round trip up to which a sink is near, on this host or in the same network.
 pub const NEAR: Duration = Duration::from_micros(500);
-/// What our kernel may hold of what is sent to a sink that is near, in bytes (`SO_SNDBUF`): with a round trip of [`NEAR`] that is still a
-/// gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB (`tcp_wmem`), takes both out of the
-/// processor's caches.
-pub const SEND_BUFFER_NEAR: usize = 512 * 1024;
+/// What our kernel may hold of what is sent to a sink that is near, in bytes (`SO_SNDBUF`, of which it makes twice as much): with a round
+/// trip of [`NEAR`] that is at least half a gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB
+/// (`tcp_wmem`), takes both out of the processor's caches.
+pub const SEND_BUFFER_NEAR: usize = 256 * 1024;
 /// What a sender over TCP may have under way from the start, in bytes: more than one turn takes ([`BUFFERS_OFFERED_MAX`]), so that those
 /// which flood have the same of each turn, and no more than every kernel gives (half of the 6 MiB of `tcp_rmem`).
 pub const RECEIVE_WINDOW: usize = 3 * 1024 * 1024;
