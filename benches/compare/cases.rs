@@ -83,6 +83,7 @@ pub const CASES: &[Case] = &[
             SOCAT,
             RSYSLOG,
             SYSLOG_NG,
+            CARBON,
             OCTET,
             WRITTEN,
             TWO_CORES,
@@ -129,7 +130,19 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: PACED,
-        relays: &[SLACKWATER, BYTE_PIPE, TOKIO, HAPROXY, NGINX, GATHER],
+        relays: &[
+            SLACKWATER,
+            BYTE_PIPE,
+            TOKIO,
+            HAPROXY,
+            HAPROXY_SPLICE,
+            NGINX,
+            SOCAT,
+            RSYSLOG,
+            SYSLOG_NG,
+            CARBON,
+            GATHER,
+        ],
         style: Style::Paced { per_second: 50_000 },
         ..FLOOD
     },
@@ -194,9 +207,18 @@ pub const STOP_IDLE: &str = "TERM, idle with 16 connections";
 pub const STOP_PACED: &str = "TERM, paced 50,000/s";
 pub const STOP_FLOOD: &str = "TERM, flooded";
 
+// Without socat: it has a process for each connection, and a signal to the first ends none of these.
 pub const STOPS: &[Stop] = &[
-    Stop { name: STOP_IDLE, relays: &[SLEEP, SLACKWATER, TOKIO, HAPROXY, NGINX], under: Under::Idle },
-    Stop { name: STOP_PACED, relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX], under: Under::Paced },
+    Stop {
+        name: STOP_IDLE,
+        relays: &[SLEEP, SLACKWATER, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG, CARBON],
+        under: Under::Idle,
+    },
+    Stop {
+        name: STOP_PACED,
+        relays: &[SLACKWATER, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG, CARBON],
+        under: Under::Paced,
+    },
     Stop {
         name: STOP_FLOOD,
         relays: &[SLACKWATER, QUICK, TOKIO, HAPROXY, NGINX, RSYSLOG, SYSLOG_NG, CARBON],
