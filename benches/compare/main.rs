@@ -39,6 +39,9 @@ struct Arguments {
     /// How long each measurement takes, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// The processor to bind the sink to, from 0 on; else the scheduler chooses. Our relay's one reactor is on the first.
+    #[arg(long, value_name = "PROCESSOR")]
+    sink_on: Option<usize>,
     #[command(flatten)]
     choice: Choice,
     #[command(subcommand)]
@@ -71,19 +74,20 @@ fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     process::end_with_parent()?;
     process::raise_descriptor_limit()?;
     relays::install()?;
-    let mut results = Results::new(arguments.rounds, arguments.seconds);
-    let duration = Duration::from_secs_f64(arguments.seconds);
-    for round in 1..=arguments.rounds {
+    let &Arguments { rounds, seconds, sink_on, .. } = arguments;
+    let mut results = Results::new(rounds, seconds, sink_on);
+    let duration = Duration::from_secs_f64(seconds);
+    for round in 1..=rounds {
         for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 begin(&mut results, round, case.name, relay);
-                take(&mut results, round, case.name, relay, measure::run(case, relay, duration));
+                take(&mut results, round, case.name, relay, measure::run(case, relay, duration, sink_on));
             }
         }
         for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
             for relay in order_of(round, case.relays) {
                 begin(&mut results, round, case.name, relay);
-                take(&mut results, round, case.name, relay, stop::run(case, relay));
+                take(&mut results, round, case.name, relay, stop::run(case, relay, sink_on));
             }
         }
     }

@@ -27,15 +27,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// than all others together.
 const SETTLED_WITHIN: Duration = Duration::from_secs(45);
 
-/// Measures `relay` for about `duration`.
-pub fn run(case: &Case, relay: Relay, duration: Duration) -> Result<Sample, Box<dyn Error>> {
+/// Measures `relay` for about `duration`, with the sink on that processor, if any.
+pub fn run(
+    case: &Case,
+    relay: Relay,
+    duration: Duration,
+    sink_on: Option<usize>,
+) -> Result<Sample, Box<dyn Error>> {
     let is_udp = matches!(relay.name(), name if name.contains("udp"));
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let (at, framing) = match is_udp {
         true => (Place::Udp(nowhere), Framing::Datagram),
         false => (Place::Tcp(nowhere), Framing::Line),
     };
-    let sink = load::listen(at, if is_udp { framing } else { case.framing_out(relay) })?;
+    let framing_out = if is_udp { framing } else { case.framing_out(relay) };
+    let sink = process::begin_on(sink_on, || load::listen(at, framing_out))?;
     let (mut running, to) = relay.start(sink.place())?;
     let plan = SendPlan {
         connections: case.connections,

@@ -10,6 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -65,6 +66,22 @@ pub fn tcp_memory_bytes() -> Option<u64> {
 pub fn forget_connections() -> bool {
     let forgotten = Command::new("ip").args(["tcp_metrics", "flush"]).stderr(Stdio::null()).status();
     forgotten.is_ok_and(|status| status.success())
+}
+
+/// Does `work` on that processor, if any, and leaves there the threads that it begins (they inherit the affinity, pthread_create(3)).
+///
+/// Errors: as `work`, or that there is no such processor (`EINVAL`, sched_setaffinity(2)).
+pub fn begin_on<T>(processor: Option<usize>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(processor) = processor else { return work() };
+    let this = Pid::from_raw(0);
+    let all = sched_getaffinity(this)?;
+    let mut only = CpuSet::new();
+    only.set(processor)
+        .and_then(|()| sched_setaffinity(this, &only))
+        .map_err(|errno| io::Error::other(format!("cannot run on processor {processor}: {errno}")))?;
+    let begun = work();
+    sched_setaffinity(this, &all)?;
+    begun
 }
 
 /// A relay and its folder; killed when it is dropped.

@@ -76,6 +76,8 @@ pub struct Results {
     commit: String,
     rounds: usize,
     seconds: f64,
+    /// The processor that the sink was bound to, if any.
+    sink_on: Option<usize>,
     /// Whether the kernel was made to forget what it learned of earlier connections before each measurement.
     pub forgets_connections: bool,
     cases: BTreeMap<&'static str, BTreeMap<&'static str, Vec<Sample>>>,
@@ -269,12 +271,13 @@ const TARGETS: &[Target] = &[
 ];
 
 impl Results {
-    pub fn new(rounds: usize, seconds: f64) -> Results {
+    pub fn new(rounds: usize, seconds: f64, sink_on: Option<usize>) -> Results {
         Results {
             machine: record::machine(),
             commit: record::commit(),
             rounds,
             seconds,
+            sink_on,
             forgets_connections: true,
             cases: BTreeMap::new(),
         }
@@ -344,7 +347,7 @@ impl Results {
         let mut text = format!(
             "# slackwater beside other relays\n\nWritten by `scripts/compare` at {}: {}; medians of {} interleaved rounds of {} s. \
              Before each measurement the kernel {} what it had learned of earlier connections, ip-tcp_metrics(8). \
-             Generator, relay and sink share the processors; CPU is the relay's process alone. \
+             Generator, relay and sink share the processors{}; CPU is the relay's process alone. \
              Behind a target stand the least and the most of a single round, and what our byte pipe reaches, which looks at no byte: what the \
              kernel alone takes. Why those that are missed are: [missed.md](missed.md).\n\n## Targets\n\n{}",
             self.commit,
@@ -352,6 +355,8 @@ impl Results {
             self.rounds,
             self.seconds,
             if self.forgets_connections { "forgot" } else { "kept (not root, or no `ip`)" },
+            self.sink_on
+                .map_or(String::new(), |processor| format!(", and the sink is bound to number {processor}")),
             self.targets_as_text()
         );
         for (case, relays) in &self.cases {

@@ -11,7 +11,7 @@ use slackwater::load::{self, Place, SendPlan, Style};
 use slackwater::message::Framing;
 
 use crate::cases::{Stop, Under};
-use crate::process::wait_until;
+use crate::process::{self, wait_until};
 use crate::relays::Relay;
 use crate::results::Sample;
 
@@ -21,9 +21,11 @@ const FLOW: Duration = Duration::from_millis(700);
 /// How long senders are silent before a stop counts as one of an idle relay: what has just connected is likely to send.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// Stops `relay` and sees how long that takes and what of what it had acknowledged does not arrive.
-pub fn run(stop: &Stop, relay: Relay) -> Result<Sample, Box<dyn Error>> {
-    let sink = load::listen(Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))), Framing::Line)?;
+/// Stops `relay` and sees how long that takes and what of what it had acknowledged does not arrive; with the sink on that
+/// processor, if any.
+pub fn run(stop: &Stop, relay: Relay, sink_on: Option<usize>) -> Result<Sample, Box<dyn Error>> {
+    let at = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let sink = process::begin_on(sink_on, || load::listen(at, Framing::Line))?;
     let (mut running, to) = relay.start(sink.place())?;
     let Place::Tcp(address) = to else { return Err("only TCP is stopped".into()) };
     if relay == Relay::Sleep || stop.under == Under::Idle {
