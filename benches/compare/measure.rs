@@ -77,7 +77,9 @@ pub fn run(
     sample.evenness = evenness(&sent).filter(|_| !is_udp && !matches!(case.style, Style::Paced { .. }));
     let is_verified = !is_udp && !mixes_messages(relay);
     if is_verified {
-        wait_until("everything arrives", || sink.tally().distinct() >= sent.acked_messages())?;
+        let all = sent.acked_messages();
+        wait_until("everything arrives", || sink.tally().distinct() >= all)
+            .map_err(|error| format!("{error}: {} of {all} messages did", sink.tally().distinct()))?;
     }
     running.terminate()?;
     let report = sink.finish();
