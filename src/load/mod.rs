@@ -2,7 +2,7 @@
 //!
 //! Lives here: what the demo, `slackload` and the tests send through a relay, and how they find out what became of it. The
 //! generator knows what was acknowledged to it, the sink what arrived; [`Report::lost`] compares the two.
-//! Never here: the relay's own code (only its framing names, bounds and the question for TCP's figures), or arguments.
+//! Never here: the relay's own code (only its framing names, its bounds, and plain calls on a socket: TCP's figures, resetting, freezing), or arguments.
 
 mod clock;
 mod generator;

@@ -78,7 +78,8 @@ impl Place {
 
     /// A socket connected there, that never blocks.
     ///
-    /// Errors: as connect(2), and `TimedOut` once `patience` is over.
+    /// # Errors
+    /// As connect(2), and `TimedOut` once `patience` is over.
     pub(super) fn connect(&self, patience: Duration) -> io::Result<Socket> {
         let socket = self.socket()?;
         socket.connect_timeout(&self.address()?, patience)?;
@@ -91,7 +92,8 @@ impl Place {
 
     /// A socket bound there, and listening if it takes connections, that never blocks. With the port that the kernel chose.
     ///
-    /// Errors: as bind(2) and listen(2).
+    /// # Errors
+    /// As bind(2) and listen(2).
     pub(super) fn open(&self) -> io::Result<(Socket, Place)> {
         let socket = self.socket()?;
         if let Place::Tcp(_) = self {

@@ -1,25 +1,31 @@
-//! The text that makes a message one of a kind: run, connection, sequence; and, of a paced message that has room for it, when it
-//! was due.
+//! The text that makes a message one of a kind: run, connection, sequence; how long it is; and, of a paced message that has room for
+//! it, when it was due.
 //!
 //! Lives here: its layout, writing and finding it. Never here: framing, padding, what a gap means.
 //!
 //! ```text
-//! <14>slackload run=1f00c0de conn=000017 seq=0000000042 xxxx…
-//! <14>slackload run=1f00c0de conn=000017 seq=0000000042 due=0000123456789012345 xxxx…
+//! <14>slackload run=1f00c0de 000017 0000000042 00000256 xxxx…
+//! <14>slackload run=1f00c0de 000017 0000000042 00000256 due=0000123456789012345 xxxx…
 //! ```
 
 use memchr::memmem;
 
+use crate::limits::MAX_MESSAGE_MAX;
+
 const MARK: &[u8] = b"slackload run=";
 const PRIORITY: &[u8] = b"<14>";
-const BLANK: &[u8; Stamp::LEN] = b"<14>slackload run=........ conn=...... seq=..........";
+const BLANK: &[u8; Stamp::LEN] = b"<14>slackload run=........ ...... .......... ........";
 
 const RUN: usize = PRIORITY.len() + MARK.len();
 const RUN_DIGITS: usize = 8;
-const CONNECTION: usize = RUN + RUN_DIGITS + b" conn=".len();
+// One blank stands between fields: with words for them, the shortest message would be longer.
+const CONNECTION: usize = RUN + RUN_DIGITS + 1;
 const CONNECTION_DIGITS: usize = 6;
-const SEQUENCE: usize = CONNECTION + CONNECTION_DIGITS + b" seq=".len();
+const SEQUENCE: usize = CONNECTION + CONNECTION_DIGITS + 1;
 const SEQUENCE_DIGITS: usize = 10;
+const LENGTH: usize = SEQUENCE + SEQUENCE_DIGITS + 1;
+const LENGTH_DIGITS: usize = 8;
+const _: () = assert!(MAX_MESSAGE_MAX < 10usize.pow(LENGTH_DIGITS as u32), "each length has its digits");
 const DUE_WORD: &[u8] = b" due=";
 const DUE: usize = Stamp::LEN + DUE_WORD.len();
 const DUE_DIGITS: usize = 19;
@@ -35,22 +41,36 @@ pub struct Stamp {
     pub sequence: u64,
 }
 
+/// A message in which a stamp was found, from the stamp's mark on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marked<'a> {
+    pub(super) stamp: Stamp,
+    text: &'a [u8],
+}
+
+/// The length that a message had when it was stamped, in the digits that the stamp has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamped([u8; LENGTH_DIGITS]);
+
 impl Stamp {
     /// Length of the text in bytes, and so of the shortest message.
-    pub const LEN: usize = SEQUENCE + SEQUENCE_DIGITS;
-    /// Length with the moment at which the message was due.
-    pub(super) const LEN_WITH_DUE: usize = DUE + DUE_DIGITS;
+    pub const LEN: usize = LENGTH + LENGTH_DIGITS;
+    /// Length with the moment at which the message was due, in bytes: a paced message that is shorter does not say it.
+    pub const LEN_WITH_DUE: usize = DUE + DUE_DIGITS;
     /// Connections that can be told apart.
     pub const CONNECTIONS: u32 = 10u32.pow(CONNECTION_DIGITS as u32);
     /// Messages of a connection that can be told apart.
     pub const SEQUENCES: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
-    /// Writes the text over the first [`Stamp::LEN`] bytes of `message`, which must have as many.
+    /// Writes the text over the first [`Stamp::LEN`] bytes of `message`, which must have as many, and at most [`MAX_MESSAGE_MAX`]. It
+    /// must be whole: its length is part of the text.
     pub fn write_into(&self, message: &mut [u8]) {
+        let length = message.len() as u64;
         message[..Self::LEN].copy_from_slice(BLANK);
         write_hex(&mut message[RUN..RUN + RUN_DIGITS], self.run);
         Self::patch_connection(message, self.connection);
         Self::patch_sequence(message, self.sequence);
+        write_decimal(&mut message[LENGTH..LENGTH + LENGTH_DIGITS], length);
     }
 
     /// Replaces the connection in a `message` that has a stamp.
@@ -70,31 +90,51 @@ impl Stamp {
         write_decimal(&mut message[DUE..Self::LEN_WITH_DUE], nanos);
     }
 
-    /// Reads when the message was due, if that stands in what [`Stamp::find`] found: the message from its mark on.
-    pub(super) fn due(marked: &[u8]) -> Option<u64> {
-        let (word, digits) = marked.get(Self::LEN - PRIORITY.len()..)?.split_at_checked(DUE_WORD.len())?;
-        read_decimal(digits.get(..DUE_DIGITS).filter(|_| word == DUE_WORD)?)
-    }
-
     /// Reads the stamp of `message`, also when a relay has put a header of its own before it.
     pub fn parse(message: &[u8]) -> Option<Self> {
-        Self::find(message).map(|(_, stamp)| stamp)
+        Self::find(message).map(|marked| marked.stamp)
     }
 
-    /// The stamp of `message`, and how many bytes there are from its mark to the end of the message.
-    pub(super) fn find(message: &[u8]) -> Option<(usize, Self)> {
-        let mark = mark_position(message)?;
-        let text = &message[mark..];
-        // From here all positions count from the mark.
-        let field = |at: usize, digits: usize| text.get(at - PRIORITY.len()..at - PRIORITY.len() + digits);
+    /// The stamp of `message`, and what stands there from its mark on.
+    pub(super) fn find(message: &[u8]) -> Option<Marked<'_>> {
+        let text = &message[mark_position(message)?..];
+        // Of a length that is known, so that no position in it is checked as the program runs; they count from the mark.
+        let fields: &[u8; Self::LEN - PRIORITY.len()] = text.first_chunk()?;
+        let field = |at: usize, digits: usize| &fields[at - PRIORITY.len()..at - PRIORITY.len() + digits];
         let stamp = Self {
-            run: read_hex(field(RUN, RUN_DIGITS)?)?,
-            connection: read_decimal(field(CONNECTION, CONNECTION_DIGITS)?)? as u32,
-            sequence: read_decimal(field(SEQUENCE, SEQUENCE_DIGITS)?)?,
+            run: read_hex(field(RUN, RUN_DIGITS))?,
+            connection: read_decimal(field(CONNECTION, CONNECTION_DIGITS))? as u32,
+            sequence: read_decimal(field(SEQUENCE, SEQUENCE_DIGITS))?,
         };
-        let literals = field(RUN + RUN_DIGITS, 6)? == b" conn=" && field(SEQUENCE - 5, 5)? == b" seq=";
-        let ends = text.get(Self::LEN - PRIORITY.len()).is_none_or(|&next| next == b' ');
-        (literals && ends).then_some((text.len(), stamp))
+        let blanks = [CONNECTION, SEQUENCE, LENGTH].iter().all(|&at| field(at - 1, 1) == b" ");
+        blanks.then_some(Marked { stamp, text })
+    }
+}
+
+impl Marked<'_> {
+    /// Bytes from the mark to the end of the message.
+    pub(super) fn length(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The length that it had when it was stamped.
+    pub(super) fn stamped(&self) -> Stamped {
+        let digits = self.text[LENGTH - PRIORITY.len()..].first_chunk();
+        Stamped(*digits.expect("a stamp that was found is whole"))
+    }
+
+    /// When the message was due, if that stands there.
+    pub(super) fn due(&self) -> Option<u64> {
+        let (word, digits) =
+            self.text.get(Stamp::LEN - PRIORITY.len()..)?.split_at_checked(DUE_WORD.len())?;
+        read_decimal(digits.get(..DUE_DIGITS).filter(|_| word == DUE_WORD)?)
+    }
+}
+
+impl Stamped {
+    /// Whether a message that has `length` bytes from its mark to its end is as long as it was.
+    pub(super) fn agrees_with(self, length: usize) -> bool {
+        read_decimal(&self.0) == Some((PRIORITY.len() + length) as u64)
     }
 }
 
@@ -122,10 +162,12 @@ fn write_hex(digits: &mut [u8], mut value: u32) {
 }
 
 fn read_decimal(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |value, &byte| {
+    // Without a branch for each digit; what is none spoils the value, and then there is no value.
+    let (value, is_number) = digits.iter().fold((0u64, true), |(value, is_number), &byte| {
         let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then(|| value * 10 + u64::from(digit))
-    })
+        (value.wrapping_mul(10).wrapping_add(digit.into()), is_number & (digit < 10))
+    });
+    is_number.then_some(value)
 }
 
 fn read_hex(digits: &[u8]) -> Option<u32> {
@@ -147,7 +189,7 @@ mod tests {
     #[test]
     fn reads_as_documented() {
         let message = text(Stamp { run: 0x1f00_c0de, connection: 17, sequence: 42 });
-        assert_eq!(message, b"<14>slackload run=1f00c0de conn=000017 seq=0000000042");
+        assert_eq!(message, b"<14>slackload run=1f00c0de 000017 0000000042 00000053");
     }
 
     #[test]
@@ -156,7 +198,25 @@ mod tests {
         let mut message = b"<14>1 2026-01-01T00:00:00Z host - - - - ".to_vec();
         message.extend_from_slice(&text(stamp)[PRIORITY.len()..]);
         message.extend_from_slice(b" xxxx");
-        assert_eq!(Stamp::find(&message), Some((Stamp::LEN - PRIORITY.len() + 5, stamp)));
+        let marked = Stamp::find(&message).unwrap();
+        assert_eq!((marked.stamp, marked.length()), (stamp, Stamp::LEN - PRIORITY.len() + 5));
+    }
+
+    #[test]
+    fn a_message_of_another_length_than_its_stamp_says_is_found_and_told() {
+        let agrees = |message: &[u8]| {
+            let marked = Stamp::find(message).unwrap();
+            marked.stamped().agrees_with(marked.length())
+        };
+        let mut message = [b'x'; 256];
+        Stamp { run: 1, connection: 2, sequence: 3 }.write_into(&mut message);
+        assert!(agrees(&message));
+        assert!(agrees(&[b"<30>header ", &message[PRIORITY.len()..]].concat()), "a header does not count");
+        assert!(!agrees(&message[..255]));
+        assert!(!agrees(&message[..Stamp::LEN]));
+        assert!(!agrees(&[&message[..], b"x"].concat()));
+        message[LENGTH] = b'?';
+        assert!(!agrees(&message), "no number");
     }
 
     #[test]
@@ -164,12 +224,13 @@ mod tests {
         let mut message = vec![b'x'; Stamp::LEN_WITH_DUE + 3];
         let stamp = Stamp { run: 1, connection: 2, sequence: 3 };
         stamp.write_into(&mut message);
-        assert_eq!(Stamp::due(&message[PRIORITY.len()..]), None);
+        let due = |message: &[u8]| Stamp::find(message).and_then(|marked| marked.due());
+        assert_eq!(due(&message), None);
         Stamp::patch_due(&mut message, 1234);
-        assert!(message.ends_with(b"seq=0000000003 due=0000000000000001234xxx"));
+        assert!(message.ends_with(b" 0000000003 00000080 due=0000000000000001234xxx"));
         assert_eq!(Stamp::parse(&message), Some(stamp));
-        assert_eq!(Stamp::due(&message[PRIORITY.len()..]), Some(1234));
-        assert_eq!(Stamp::due(&message[PRIORITY.len()..Stamp::LEN_WITH_DUE - 1]), None, "cut short");
+        assert_eq!(due(&message), Some(1234));
+        assert_eq!(due(&message[..Stamp::LEN_WITH_DUE - 1]), None, "cut short");
     }
 
     #[test]
@@ -183,7 +244,6 @@ mod tests {
             assert_eq!(Stamp::parse(&bad), None, "byte {at}");
         }
         assert_eq!(Stamp::parse(&good[..Stamp::LEN - 1]), None);
-        assert_eq!(Stamp::parse(&[&good[..], b"7"].concat()), None);
     }
 
     proptest! {

@@ -261,8 +261,10 @@ fn nobody_listening_is_a_figure_and_no_error() {
     let closed = sink(Framing::Line);
     let nowhere = plan(&closed, Framing::Line);
     drop(closed.finish());
-    let sent = send(SendPlan { connections: 3, ..nowhere }).unwrap();
-    assert_eq!(sent.count(End::Unconnected), 3);
+    let mut sending = start(SendPlan { connections: 3, ..nowhere }).unwrap();
+    assert!(sending.wait(HANG));
+    assert_eq!(sending.refusal().map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(sending.finish().count(End::Unconnected), 3);
 }
 
 #[test]
@@ -275,6 +277,22 @@ fn a_message_without_its_end_is_torn() {
     assert!(sink.wait_for(1, HANG));
     let tally = sink.finish().tally;
     assert_eq!((tally.messages, tally.foreign, tally.torn), (1, 1, 1));
+}
+
+#[test]
+fn a_wait_for_numbered_messages_is_not_ended_by_foreign_ones() {
+    use std::io::Write;
+    let sink = sink(Framing::Line);
+    let mut peer = std::net::TcpStream::connect(sink.address()).unwrap();
+    peer.write_all(&b"none of ours\n".repeat(10)).unwrap();
+    assert!(sink.wait_for(10, HANG));
+    assert!(!sink.wait_for_numbered(1, Duration::ZERO));
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| sink.wait_for_numbered(5, HANG));
+        send(SendPlan { messages_per_connection: Some(5), ..plan(&sink, Framing::Line) }).unwrap();
+        waiting.join().unwrap()
+    });
+    assert!(waiting, "{:?}", sink.tally());
 }
 
 #[test]

@@ -89,8 +89,9 @@ fn mounted(mut order: Order, folder: &Path) -> Order {
 
 /// The connection and number of a generated line that is whole.
 fn stamp(line: &str) -> Option<(&str, u64)> {
-    let (connection, rest) = line.split_once(" conn=")?.1.split_once(" seq=")?;
-    (line.len() == 256).then_some((connection, rest.get(..10)?.parse().ok()?))
+    let mut fields = line.split_once("slackload run=")?.1.split(' ').skip(1);
+    let stamp = (fields.next()?, fields.next()?.parse().ok()?);
+    (line.len() == 256).then_some(stamp)
 }
 
 /// The messages that are whole in `file`, by connection; each connection's from the first on, without a gap.

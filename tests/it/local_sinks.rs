@@ -18,8 +18,8 @@ use crate::support::{HANG, eventually};
 
 /// The connection and number of a generated line.
 fn stamp(line: &str) -> Option<(&str, u64)> {
-    let (connection, rest) = line.split_once(" conn=")?.1.split_once(" seq=")?;
-    Some((connection, rest.get(..10)?.parse().ok()?))
+    let mut fields = line.split_once("slackload run=")?.1.split(' ').skip(1);
+    Some((fields.next()?, fields.next()?.parse().ok()?))
 }
 
 /// Asserts that these lines are each sender's messages, once, in order, to the last.
@@ -188,6 +188,22 @@ fn a_file_that_cannot_be_written_is_named_before_anything_is_bound() {
         assert!(log.contains(path) && log.contains(word) && log.contains("remedy"), "{log}");
         assert!(!log.contains("relaying"));
     }
+}
+
+/// By another name, which the configuration cannot know.
+#[test]
+fn a_ledger_that_would_replace_a_sinks_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("out"), folder.path().join("link"));
+    fs::write(&file, "what was there\n").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let to = format!("file:{}", file.display());
+    let mut order = Order::bare("slackwater").args(&["run", "--from", "tcp://127.0.0.1:0", "--to", &to]);
+    order.command.arg("--ledger").arg(&link);
+    let end = order.spawn().wait();
+    let log = end.log.join("\n");
+    assert!(end.code() == 1 && log.contains("would replace the messages"), "{log}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "what was there\n");
 }
 
 /// On the ports of everyone's default: in a network namespace of its own, where nobody else has them.

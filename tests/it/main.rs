@@ -34,6 +34,8 @@ mod garbage;
 mod idle;
 /// A sink that is killed and comes back.
 mod killed;
+/// What the built `slackload` says and how it ends.
+mod load;
 /// Receivers on unix sockets and over UDP that fail.
 mod local_faults;
 /// Standard output and files.

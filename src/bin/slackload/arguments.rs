@@ -13,7 +13,7 @@ Exit codes:
   0  all well
   1  could not run (address in use, nobody listening, …)
   2  wrong usage
-  3  losses, duplicates, disorder or torn messages; for `sink --expect` also too few messages";
+  3  losses, duplicates, disorder or torn messages; for `sink --expect` also too few numbered messages";
 
 /// Generates numbered messages, or receives and verifies them.
 #[derive(Debug, Parser)]
@@ -41,7 +41,7 @@ pub(crate) struct Send {
     /// How messages are told apart [default: line; datagram on udp and unixgram]
     #[arg(long, value_enum)]
     pub(crate) framing: Option<FramingName>,
-    /// Connections, all open at once
+    /// Connections, over up to 64 threads that do not wait for each other: of a short run some may end before others open
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) connections: u32,
     /// Messages in all; a multiple of the connections [default: until --duration, or until a signal]
@@ -50,7 +50,7 @@ pub(crate) struct Send {
     /// Time to send for, such as 5s
     #[arg(long, value_parser = humantime::parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Bytes of each message, without framing; at least 53
+    /// Bytes of each message, without framing; at least 53, and 77 for the sink to tell the latency of --rate
     #[arg(long, default_value_t = 256, value_name = "BYTES")]
     pub(crate) size: usize,
     /// How messages are divided into writes
@@ -78,7 +78,7 @@ pub(crate) struct Sink {
     /// How messages are told apart [default: line; datagram on udp and unixgram]
     #[arg(long, value_enum)]
     pub(crate) framing: Option<FramingName>,
-    /// End once so many different messages have come
+    /// End once so many different numbered messages have come; foreign ones do not count
     #[arg(long, value_name = "N")]
     pub(crate) expect: Option<u64>,
     /// End once nothing has come for so long, from the start on
@@ -102,12 +102,23 @@ pub(crate) enum StyleName {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use slackwater::load::Stamp;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_the_size_names_its_bounds() {
+        let command = Arguments::command();
+        let send = command.find_subcommand("send").unwrap();
+        let size = send.get_arguments().find(|argument| argument.get_id() == "size").unwrap();
+        let help = size.get_help().unwrap().to_string();
+        let bounds = [Stamp::LEN, Stamp::LEN_WITH_DUE];
+        assert!(bounds.iter().all(|bound| help.contains(&bound.to_string())), "{help}");
     }
 
     #[test]

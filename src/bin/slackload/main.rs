@@ -5,6 +5,7 @@
 mod arguments;
 mod output;
 mod receive;
+mod remedy;
 mod signals;
 mod target;
 mod transmit;
@@ -42,12 +43,19 @@ impl From<io::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            output::usage(&error);
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let done = match arguments.task {
         Task::Send(arguments) => transmit::run(&arguments),
         Task::Sink(arguments) => receive::run(&arguments),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("slackload: {}", failure.message);
+        output::say(format_args!("slackload: {}", failure.message));
         ExitCode::from(failure.code)
     })
 }

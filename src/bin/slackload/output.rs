@@ -1,8 +1,9 @@
 //! What the user sees.
 //!
-//! Lives here: the progress bar, and the report as JSON. Never here: what is reported.
+//! Lives here: the progress bar, whole lines, and the report as JSON. Never here: what is reported.
 
-use std::io::{self, Write};
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,7 +29,25 @@ pub(crate) fn json(wanted: bool, report: &impl Serialize) -> Result<(), Failure>
         return Ok(());
     }
     let text = serde_json::to_string_pretty(report).map_err(io::Error::from)?;
-    Ok(writeln!(io::stdout(), "{text}")?)
+    // In one write, as every line.
+    Ok(io::stdout().write_all(format!("{text}\n").as_bytes())?)
+}
+
+/// Writes `line` to standard error in one write: whoever waits for it never reads half of it.
+pub(crate) fn say(line: impl Display) {
+    // Where nobody reads, nobody is to be told.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Tells what is wrong in the command line, or the help that was asked for: to a terminal in colours, else in one write.
+pub(crate) fn usage(told: &clap::Error) {
+    let text = told.render().to_string();
+    // As for every line.
+    let _ = match told.use_stderr() {
+        true if !io::stderr().is_terminal() => io::stderr().write_all(text.as_bytes()),
+        false if !io::stdout().is_terminal() => io::stdout().write_all(text.as_bytes()),
+        true | false => told.print(),
+    };
 }
 
 /// `count` messages in `seconds`, as text.

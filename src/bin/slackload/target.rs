@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use slackwater::load::Place;
+use slackwater::load::{Place, SendError};
 use slackwater::message::Framing;
 
 use crate::Failure;
@@ -86,22 +86,38 @@ fn host_and_port(text: &str) -> Result<String, String> {
 
 fn framing_in(query: &str) -> Result<Framing, String> {
     match query.split_once('=') {
-        Some(("framing", value)) => Ok(FramingName::from_str(value, false)?.into()),
+        Some(("framing", value)) => {
+            let named = FramingName::from_str(value, false);
+            named.map(Framing::from).map_err(|_| format!("unknown framing {value:?}: choose {}", framings()))
+        }
         Some((key, _)) => Err(format!("unknown parameter {key:?}: only framing is known")),
         None => Err(format!("unknown parameter {query:?}: only framing is known")),
+    }
+}
+
+/// The names of all framings, as text.
+fn framings() -> String {
+    let values = FramingName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 
 impl Target {
     /// The framing that option and address agree on; if neither says, lines in a stream, and a message a datagram.
     pub(crate) fn framing(&self, option: Option<FramingName>) -> Result<Framing, Failure> {
-        let default = match self.unresolved {
-            Unresolved::Tcp(_) | Unresolved::Unix(_) => Framing::Line,
-            Unresolved::Udp(_) | Unresolved::Unixgram(_) => Framing::Datagram,
+        let (is_stream, default) = match self.unresolved {
+            Unresolved::Tcp(_) | Unresolved::Unix(_) => (true, Framing::Line),
+            Unresolved::Udp(_) | Unresolved::Unixgram(_) => (false, Framing::Datagram),
         };
         match (option.map(Framing::from), self.framing) {
             (Some(option), Some(address)) if option != address => {
                 Err(Failure::usage("--framing and the address's framing differ: give one of them"))
+            }
+            (Some(Framing::Datagram), _) | (_, Some(Framing::Datagram)) if is_stream => {
+                Err(Failure::usage(SendError::Stream.to_string()))
             }
             (option, address) => Ok(option.or(address).unwrap_or(default)),
         }
@@ -173,5 +189,22 @@ mod tests {
         let target: Target = "tcp://h:1?framing=octet".parse().unwrap();
         assert_eq!(target.framing(None).unwrap(), Framing::Octet);
         assert!(target.framing(Some(FramingName::Line)).is_err());
+    }
+
+    #[test]
+    fn whole_datagrams_are_refused_on_a_stream_however_they_are_asked_for() {
+        let refusals = [("tcp://h:1", Some(FramingName::Datagram)), ("unix:x?framing=datagram", None)];
+        for (text, option) in refusals {
+            let refusal = text.parse::<Target>().unwrap().framing(option).unwrap_err();
+            assert_eq!((refusal.code, refusal.message), (2, SendError::Stream.to_string()), "{text}");
+        }
+        let udp: Target = "udp://h:1?framing=datagram".parse().unwrap();
+        assert_eq!(udp.framing(None).unwrap(), Framing::Datagram);
+    }
+
+    #[test]
+    fn an_unknown_framing_is_told_with_those_that_there_are() {
+        let refusal = "tcp://h:1?framing=foo".parse::<Target>().unwrap_err();
+        assert_eq!(refusal, "unknown framing \"foo\": choose line, octet, u32, nul or datagram");
     }
 }

@@ -5,24 +5,35 @@
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
-use slackwater::load::{self, End, Place, SendError, SendPlan, SendReport, Sending, Style};
+use slackwater::load::{self, End, Place, SendError, SendPlan, SendReport, Sending, Stamp, Style};
 
 use crate::Failure;
 use crate::arguments::{Send, StyleName};
-use crate::output::{self, REDRAW};
+use crate::output::{self, REDRAW, say};
+use crate::remedy;
 use crate::signals::Ends;
 
 /// Sends what was asked for; exit code 3 when something was not acknowledged.
 pub(crate) fn run(arguments: &Send) -> Result<ExitCode, Failure> {
     let ends = Ends::block()?;
-    let sending = load::start(plan(arguments)?).map_err(|error| refused(&error))?;
+    let plan = plan(arguments)?;
+    let to = plan.to.clone();
+    let mut sending = load::start(plan).map_err(|error| refused(&error))?;
     let stop = sending.stopper();
     ends.call(move || stop.stop())?;
-    let report = watch(sending, &output::progress(arguments.messages));
-    let is_acknowledged = !matches!(arguments.to.resolve()?, Place::Udp(_));
+    watch(&mut sending, &output::progress(arguments.messages));
+    let refusal = sending.refusal().map(|error| remedy::connecting(&to, error));
+    let report = sending.finish();
+    let is_acknowledged = !matches!(to, Place::Udp(_));
     summarise(&report, is_acknowledged);
+    if arguments.rate.is_some() && arguments.size < Stamp::LEN_WITH_DUE {
+        say(format_args!(
+            "the sink tells no latency: messages of less than {} bytes have no room for when they were due",
+            Stamp::LEN_WITH_DUE
+        ));
+    }
     output::json(arguments.json, &report)?;
-    verdict(&report, is_acknowledged)
+    verdict(&report, is_acknowledged, refusal)
 }
 
 fn plan(arguments: &Send) -> Result<SendPlan, Failure> {
@@ -66,22 +77,25 @@ fn style(arguments: &Send) -> Style {
 
 fn refused(error: &SendError) -> Failure {
     let text = error.to_string();
-    if error.is_usage() { Failure::usage(text) } else { Failure::run(text) }
+    match error {
+        SendError::Io(cause) => Failure::run(remedy::starting(text, cause)),
+        SendError::Size(_) | SendError::Connections(_) | SendError::Messages(_) => Failure::usage(text),
+        SendError::Rate | SendError::Datagram(_) | SendError::Stream => Failure::usage(text),
+    }
 }
 
-fn watch(mut sending: Sending, bar: &ProgressBar) -> SendReport {
+fn watch(sending: &mut Sending, bar: &ProgressBar) {
     while !sending.wait(REDRAW) {
         bar.set_position(sending.written_messages());
     }
     bar.finish_and_clear();
-    sending.finish()
 }
 
 fn summarise(report: &SendReport, is_acknowledged: bool) {
     let seconds = report.micros as f64 / 1e6;
-    eprintln!("run {:08x}: wrote {}", report.run, output::rate(report.written_messages(), seconds));
+    say(format_args!("run {:08x}: wrote {}", report.run, output::rate(report.written_messages(), seconds)));
     if is_acknowledged {
-        eprintln!("acknowledged: {} messages", report.acked_messages());
+        say(format_args!("acknowledged: {} messages", report.acked_messages()));
     }
     for (end, text) in [
         (End::Finished, "finished"),
@@ -92,15 +106,16 @@ fn summarise(report: &SendReport, is_acknowledged: bool) {
         (End::Unconnected, "never connected"),
     ] {
         if report.count(end) > 0 {
-            eprintln!("connections {text}: {}", report.count(end));
+            say(format_args!("connections {text}: {}", report.count(end)));
         }
     }
 }
 
 /// Over UDP nobody can tell what was lost.
-fn verdict(report: &SendReport, is_acknowledged: bool) -> Result<ExitCode, Failure> {
+fn verdict(report: &SendReport, is_acknowledged: bool, refusal: Option<String>) -> Result<ExitCode, Failure> {
     if report.count(End::Unconnected) > 0 {
-        return Err(Failure::run("could not connect; is something listening there?"));
+        let stopped = || "stopped before every connection was made".to_owned();
+        return Err(Failure::run(refusal.unwrap_or_else(stopped)));
     }
     let lossless = report.connections.iter().all(|one| one.acked_bytes == one.written_bytes);
     Ok(ExitCode::from(if lossless || !is_acknowledged { 0 } else { 3 }))

@@ -107,7 +107,7 @@ mod tests {
     fn any_division_into_writes_gives_the_same_bytes() {
         let mut batch = Batch::new(1, 60, Framing::Octet, 200);
         let whole: Vec<u8> = (0..6).flat_map(|n| batch.render(3, n * 63, (n + 1) * 63).to_vec()).collect();
-        assert!(whole[63..].starts_with(b"60 <14>slackload run=00000001 conn=000003 seq=0000000001 xxx"));
+        assert!(whole[63..].starts_with(b"60 <14>slackload run=00000001 000003 0000000001 00000060 xxx"));
         let (mut from, mut pieces) = (0, Vec::new());
         while from < whole.len() as u64 {
             let piece = batch.render(3, from, (from + 50).min(whole.len() as u64));
@@ -131,8 +131,7 @@ mod tests {
             let mut batch = Batch::new(1, size, Framing::Line, 1000);
             batch.time(pace, 5_000_000_000);
             let bytes = batch.render(1, 2 * batch.stride(), 3 * batch.stride());
-            let (marked, _) = Stamp::find(bytes).unwrap();
-            Stamp::due(&bytes[bytes.len() - marked..])
+            Stamp::find(bytes).unwrap().due()
         };
         assert_eq!(due(Stamp::LEN_WITH_DUE), Some(5_005_000_000), "message 5 of all");
         assert_eq!(due(Stamp::LEN_WITH_DUE - 1), None);

@@ -20,8 +20,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::plan::{SendError, SendPlan};
-use self::sent::{SendReport, Sent};
-use self::worker::Worker;
+use self::sent::SendReport;
+use self::worker::{Outcome, Worker};
 use super::stop::Stop;
 use crate::limits::LOAD_THREADS_MAX;
 
@@ -30,8 +30,9 @@ const STACK: usize = 256 * 1024;
 
 /// Sends a whole plan and returns what became of it.
 ///
-/// Errors: a plan that cannot be carried out, or threads that cannot be started. What happens to a connection is no error
-/// but in its [`Sent`].
+/// # Errors
+/// A plan that cannot be carried out, or threads that cannot be started. What happens to a connection is no error
+/// but in its [`Sent`](sent::Sent).
 pub fn send(plan: SendPlan) -> Result<SendReport, SendError> {
     Ok(start(plan)?.finish())
 }
@@ -52,7 +53,8 @@ pub fn start(plan: SendPlan) -> Result<Sending, SendError> {
         // A receiver that is gone means that nobody wants the figures.
         spawn(first, move || drop(report.send(worker.run()))).inspect_err(|_| stop.stop())?;
     }
-    Ok(Sending { run, begun: Instant::now(), reports, pending: threads, sent: Vec::new(), written, stop })
+    let outcome = Outcome::default();
+    Ok(Sending { run, begun: Instant::now(), reports, pending: threads, outcome, written, stop })
 }
 
 fn spawn(number: u32, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -64,10 +66,11 @@ fn spawn(number: u32, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 pub struct Sending {
     run: u32,
     begun: Instant,
-    reports: Receiver<Vec<Sent>>,
+    reports: Receiver<Outcome>,
     /// Threads that have not reported yet.
     pending: u32,
-    sent: Vec<Sent>,
+    /// Of those that have.
+    outcome: Outcome,
     written: Arc<AtomicU64>,
     stop: Stop,
 }
@@ -88,7 +91,7 @@ impl Sending {
         let deadline = Instant::now() + timeout;
         while self.pending > 0 {
             match self.reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(sent) => self.take(sent),
+                Ok(outcome) => self.take(outcome),
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => panic!("a generator thread panicked"),
             }
@@ -96,20 +99,26 @@ impl Sending {
         true
     }
 
+    /// Why a connection never came about, if one of those that have ended could not; known of all once [`Sending::wait`] says so.
+    pub fn refusal(&self) -> Option<&io::Error> {
+        self.outcome.refusal.as_ref()
+    }
+
     /// Waits until all connections have ended and reports, ordered by connection.
     pub fn finish(mut self) -> SendReport {
         while self.pending > 0 {
-            let sent = self.reports.recv().expect("a generator thread panicked");
-            self.take(sent);
+            let outcome = self.reports.recv().expect("a generator thread panicked");
+            self.take(outcome);
         }
-        let mut connections = std::mem::take(&mut self.sent);
+        let mut connections = std::mem::take(&mut self.outcome.sent);
         connections.sort_unstable_by_key(|sent| sent.connection);
         SendReport { run: self.run, micros: self.begun.elapsed().as_micros() as u64, connections }
     }
 
-    fn take(&mut self, sent: Vec<Sent>) {
+    fn take(&mut self, outcome: Outcome) {
         self.pending -= 1;
-        self.sent.extend(sent);
+        self.outcome.sent.extend(outcome.sent);
+        self.outcome.refusal = self.outcome.refusal.take().or(outcome.refusal);
     }
 }
 

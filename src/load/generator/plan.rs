@@ -17,7 +17,8 @@ pub struct SendPlan {
     pub run: u32,
     /// Where to connect to.
     pub to: Place,
-    /// Connections, all open at once; 1 to [`Stamp::CONNECTIONS`].
+    /// Connections, 1 to [`Stamp::CONNECTIONS`], over at most [`LOAD_THREADS_MAX`](crate::limits::LOAD_THREADS_MAX) threads. Each connects
+    /// all of its own before it writes, but none waits for another: of a short run some may end before others open.
     pub connections: u32,
     /// Messages after which a connection has finished; `None` leaves that to `duration` or to a stop.
     pub messages_per_connection: Option<u64>,

@@ -2,6 +2,7 @@
 //!
 //! Lives here: the round over its connections, and the one place where it sleeps. Never here: the states of a connection.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +27,16 @@ pub(super) struct Worker {
     /// Messages written by all threads.
     written: Arc<AtomicU64>,
     links: Vec<Link>,
-    sent: Vec<Sent>,
+    outcome: Outcome,
     stopped: bool,
+}
+
+/// What became of the connections of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) sent: Vec<Sent>,
+    /// Why the first of them that could not connect could not.
+    pub(super) refusal: Option<io::Error>,
 }
 
 impl Worker {
@@ -37,11 +46,19 @@ impl Worker {
         stop: Stop,
         written: Arc<AtomicU64>,
     ) -> Self {
-        Self { plan, connections, stop, written, links: Vec::new(), sent: Vec::new(), stopped: false }
+        Self {
+            plan,
+            connections,
+            stop,
+            written,
+            links: Vec::new(),
+            outcome: Outcome::default(),
+            stopped: false,
+        }
     }
 
     /// Drives all connections to their ends.
-    pub(super) fn run(mut self) -> Vec<Sent> {
+    pub(super) fn run(mut self) -> Outcome {
         be_punctual();
         let mut course = Course::new(&self.plan);
         self.connect_all(course.stride());
@@ -53,16 +70,21 @@ impl Worker {
                 self.sleep(&course, now);
             }
         }
-        self.sent
+        self.outcome
     }
 
     fn connect_all(&mut self, stride: u64) {
         for connection in std::mem::take(&mut self.connections) {
-            let link =
-                if self.stop.is_asked() { None } else { Link::connect(&self.plan, connection, stride).ok() };
-            match link {
-                Some(link) => self.links.push(link),
-                None => self.sent.push(unconnected(connection)),
+            if self.stop.is_asked() {
+                self.outcome.sent.push(unconnected(connection));
+                continue;
+            }
+            match Link::connect(&self.plan, connection, stride) {
+                Ok(link) => self.links.push(link),
+                Err(error) => {
+                    self.outcome.sent.push(unconnected(connection));
+                    self.outcome.refusal.get_or_insert(error);
+                }
             }
         }
     }
@@ -94,7 +116,7 @@ impl Worker {
     }
 
     fn retire(&mut self) {
-        let sent = &mut self.sent;
+        let sent = &mut self.outcome.sent;
         self.links.retain(|link| {
             if link.has_ended() {
                 sent.push(link.sent());

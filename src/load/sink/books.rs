@@ -17,11 +17,9 @@ pub(super) struct Books {
     latencies: Latencies,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stream {
     sequence: Sequence,
-    /// The length of its first message from its mark on. All of a run have one length: another means a torn message.
-    length: usize,
     duplicates: u64,
     out_of_order: u64,
 }
@@ -49,13 +47,12 @@ impl Books {
     }
 
     fn record_streak(&mut self, streak: &Streak) {
-        let stream =
-            self.streams.entry((streak.run, streak.connection)).or_insert_with(|| Stream::of(streak));
         let messages = streak.numbers.end - streak.numbers.start;
-        if stream.length != streak.length {
+        if !streak.is_whole() {
             self.tally.torn += messages;
             return;
         }
+        let stream = self.streams.entry((streak.run, streak.connection)).or_default();
         let verdict = stream.sequence.record(streak.numbers.clone());
         stream.duplicates += verdict.repeated;
         stream.out_of_order += verdict.late;
@@ -84,10 +81,6 @@ impl Books {
 }
 
 impl Stream {
-    fn of(streak: &Streak) -> Self {
-        Self { sequence: Sequence::default(), length: streak.length, duplicates: 0, out_of_order: 0 }
-    }
-
     fn received(&self, run: u32, connection: u32) -> Received {
         let gaps: Vec<_> = self.sequence.gaps().collect();
         let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
@@ -97,7 +90,7 @@ impl Stream {
             messages: self.sequence.next() - missing,
             duplicates: self.duplicates,
             out_of_order: self.out_of_order,
-            // A stream exists from its first message on.
+            // A stream exists from its first whole message on.
             highest: self.sequence.next() - 1,
             gaps,
         }
@@ -129,7 +122,7 @@ mod tests {
     fn every_fault_is_told_from_the_others() {
         let numbers = [(1, 0), (1, 2), (1, 2), (1, 1), (1, 5), (2, 1)];
         let mut messages = numbers.map(|(connection, sequence)| message(connection, sequence, 60)).to_vec();
-        messages.push(message(1, 6, 59));
+        messages.push(message(1, 6, 60)[..59].to_vec());
         messages.push(b"something else".to_vec());
         let books = books(&messages);
         let expected = Tally {
@@ -149,5 +142,27 @@ mod tests {
         assert_eq!(report.stream(1, 1).unwrap().gaps, vec![3..5]);
         assert_eq!(report.stream(1, 2).unwrap().messages, 1);
         assert!(!report.tally.is_whole());
+    }
+
+    #[test]
+    fn messages_that_were_all_cut_alike_are_torn_and_did_not_come() {
+        let cut: Vec<_> = (0..5).map(|sequence| message(1, sequence, 256)[..100].to_vec()).collect();
+        let books = books(&cut);
+        assert_eq!((books.tally().messages, books.tally().torn), (0, 5));
+        assert_eq!(books.report().streams, []);
+    }
+
+    #[test]
+    fn a_first_message_that_was_cut_spoils_no_other() {
+        let mut messages: Vec<_> = (0..5).map(|sequence| message(1, sequence, 256)).collect();
+        messages[0].truncate(100);
+        let tally = books(&messages).tally();
+        assert_eq!((tally.messages, tally.torn, tally.holes), (4, 1, 1));
+    }
+
+    #[test]
+    fn foreign_messages_stand_in_for_no_numbered_one() {
+        let tally = books(&[message(1, 0, 60), message(1, 0, 60), b"something else".to_vec()]).tally();
+        assert_eq!((tally.distinct(), tally.numbered()), (2, 1));
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Counter {
 #[derive(Debug)]
 struct State {
     books: Books,
-    /// The fewest distinct messages that someone waits for: below it nobody is woken.
+    /// The fewest distinct messages, foreign ones among them, that someone waits for: below it nobody is woken.
     wanted: u64,
     interrupted: bool,
 }
@@ -84,18 +84,24 @@ impl Counter {
     }
 
     pub(super) fn wait_for(&self, messages: u64, timeout: Duration) -> bool {
-        self.wait(messages, timeout, |tally| tally.distinct() >= messages)
+        self.wait(|_| messages, timeout, |tally| tally.distinct() >= messages)
+    }
+
+    pub(super) fn wait_for_numbered(&self, messages: u64, timeout: Duration) -> bool {
+        let wanted = |tally: Tally| messages.saturating_add(tally.foreign);
+        self.wait(wanted, timeout, |tally| tally.numbered() >= messages)
     }
 
     pub(super) fn wait_for_connections(&self, connections: u64, timeout: Duration) -> bool {
-        self.wait(u64::MAX, timeout, |tally| tally.connections >= connections)
+        self.wait(|_| u64::MAX, timeout, |tally| tally.connections >= connections)
     }
 
     /// Waits for `done`, which holds only after `wanted` messages or an opened connection.
-    fn wait(&self, wanted: u64, timeout: Duration, done: impl Fn(Tally) -> bool) -> bool {
+    fn wait(&self, wanted: impl Fn(Tally) -> u64, timeout: Duration, done: impl Fn(Tally) -> bool) -> bool {
         let pending = |state: &mut State| {
-            state.wanted = state.wanted.min(wanted);
-            !state.interrupted && !done(state.books.tally())
+            let tally = state.books.tally();
+            state.wanted = state.wanted.min(wanted(tally));
+            !state.interrupted && !done(tally)
         };
         let waited = self.reached.wait_timeout_while(self.state(), timeout, pending);
         done(waited.unwrap_or_else(PoisonError::into_inner).0.books.tally())

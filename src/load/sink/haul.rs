@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::load::clock::monotonic_nanos;
-use crate::load::stamp::Stamp;
+use crate::load::stamp::{Marked, Stamp, Stamped};
 
 /// The messages of one read.
 #[derive(Debug, Default)]
@@ -22,13 +22,15 @@ pub(super) struct Haul {
     came: Option<u64>,
 }
 
-/// Messages of one stream with consecutive numbers and one length.
+/// Messages of one stream with consecutive numbers, one length and one that was stamped: whether the two agree is found out once for
+/// all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Streak {
     pub(super) run: u32,
     pub(super) connection: u32,
     /// Bytes of each from its mark to its end.
     pub(super) length: usize,
+    pub(super) stamped: Stamped,
     pub(super) numbers: Range<u64>,
 }
 
@@ -44,9 +46,9 @@ impl Haul {
 
     pub(super) fn add(&mut self, message: &[u8]) {
         match Stamp::find(message) {
-            Some((length, stamp)) => {
-                self.add_stamp(length, stamp);
-                self.time(Stamp::due(&message[message.len() - length..]));
+            Some(marked) => {
+                self.add_marked(&marked);
+                self.time(marked.due());
             }
             None => self.foreign += 1,
         }
@@ -67,25 +69,32 @@ impl Haul {
         }
     }
 
-    fn add_stamp(&mut self, length: usize, stamp: Stamp) {
+    fn add_marked(&mut self, marked: &Marked<'_>) {
         match self.streaks.last_mut() {
-            Some(streak) if streak.goes_on_with(length, stamp) => streak.numbers.end += 1,
-            Some(_) | None => self.streaks.push(Streak {
-                run: stamp.run,
-                connection: stamp.connection,
-                length,
-                numbers: stamp.sequence..stamp.sequence + 1,
-            }),
+            Some(streak) if streak.goes_on_with(marked) => streak.numbers.end += 1,
+            Some(_) | None => self.streaks.push(Streak::of(marked)),
         }
     }
 }
 
 impl Streak {
-    fn goes_on_with(&self, length: usize, stamp: Stamp) -> bool {
-        self.numbers.end == stamp.sequence
-            && self.connection == stamp.connection
-            && self.run == stamp.run
-            && self.length == length
+    fn of(marked: &Marked<'_>) -> Self {
+        let Stamp { run, connection, sequence } = marked.stamp;
+        let (length, stamped) = (marked.length(), marked.stamped());
+        Self { run, connection, length, stamped, numbers: sequence..sequence + 1 }
+    }
+
+    fn goes_on_with(&self, marked: &Marked<'_>) -> bool {
+        self.numbers.end == marked.stamp.sequence
+            && self.connection == marked.stamp.connection
+            && self.run == marked.stamp.run
+            && self.length == marked.length()
+            && self.stamped == marked.stamped()
+    }
+
+    /// Whether its messages are as long as they were when they were stamped.
+    pub(super) fn is_whole(&self) -> bool {
+        self.stamped.agrees_with(self.length)
     }
 }
 
@@ -97,9 +106,22 @@ mod tests {
     fn consecutive_numbers_are_one_streak() {
         let mut haul = Haul::default();
         for (connection, sequence) in [(1, 5), (1, 6), (1, 7), (2, 8), (1, 8), (1, 8)] {
-            haul.add_stamp(60, Stamp { run: 9, connection, sequence });
+            let mut message = [b' '; 60];
+            Stamp { run: 9, connection, sequence }.write_into(&mut message);
+            haul.add(&message);
         }
         let ranges: Vec<_> = haul.streaks.iter().map(|one| (one.connection, one.numbers.clone())).collect();
         assert_eq!(ranges, [(1, 5..8), (2, 8..9), (1, 8..9), (1, 8..9)]);
+    }
+
+    #[test]
+    fn a_message_that_was_cut_or_stretched_is_a_streak_of_its_own() {
+        let mut haul = Haul::default();
+        for (sequence, stamped, comes) in [(0, 60, 60), (1, 70, 60), (2, 60, 60), (3, 60, 70)] {
+            let mut message = [b' '; 70];
+            Stamp { run: 9, connection: 1, sequence }.write_into(&mut message[..stamped]);
+            haul.add(&message[..comes]);
+        }
+        assert_eq!(haul.streaks.iter().map(Streak::is_whole).collect::<Vec<_>>(), [true, false, true, false]);
     }
 }

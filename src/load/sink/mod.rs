@@ -20,10 +20,11 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 
@@ -35,8 +36,9 @@ use self::registry::Registry;
 use self::report::{Latency, Report, Tally};
 use super::place::Place;
 use super::stop::Stop;
-use crate::limits::LOAD_STOP_PATIENCE;
+use crate::limits::{ACCEPT_RETRY, LOAD_STOP_PATIENCE};
 use crate::message::Framing;
+use crate::socket::descriptors::is_shortage;
 
 /// Stack of a sink thread, in bytes; its buffer is on the heap.
 const STACK: usize = 256 * 1024;
@@ -48,11 +50,14 @@ struct Shared {
     counter: Arc<Counter>,
     gate: Gate,
     registry: Registry,
+    /// Why a connection could not be accepted yet, the first time.
+    shortage: OnceLock<Errno>,
 }
 
 /// Listens at `at` (port 0: the kernel's choice) and reads every connection in a thread of its own; datagrams in one.
 ///
-/// Errors: as socket(2), bind(2), listen(2), or a thread that cannot be started.
+/// # Errors
+/// As socket(2), bind(2), listen(2), or a thread that cannot be started.
 pub fn listen(at: impl Into<Place>, framing: Framing) -> io::Result<SinkHandle> {
     let (socket, place) = at.into().open()?;
     let shared = Arc::new(Shared {
@@ -60,6 +65,7 @@ pub fn listen(at: impl Into<Place>, framing: Framing) -> io::Result<SinkHandle> 
         counter: Arc::new(Counter::default()),
         gate: Gate::default(),
         registry: Registry::default(),
+        shortage: OnceLock::new(),
     });
     let stop = Stop::new()?;
     let (theirs, asked, kind) = (Arc::clone(&shared), stop.clone(), place.clone());
@@ -80,17 +86,30 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 fn accept_until_stopped(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>, stop: &Stop) {
     loop {
         let stopping = stop.is_asked();
-        accept_waiting(listener, is_tcp, shared);
+        let backlog = accept_waiting(listener, is_tcp, shared);
         if stopping {
             return;
         }
-        let mut wanted = [listener.as_fd(), stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut wanted = [stop.as_fd(), listener.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // An interrupted wait only looks once more.
-        let _ = poll(&mut wanted, PollTimeout::NONE);
+        let _ = match backlog {
+            Backlog::Empty => poll(&mut wanted, PollTimeout::NONE),
+            // The listener stays readable, and no event tells that there is a descriptor again.
+            Backlog::Waiting => {
+                poll(&mut wanted[..1], PollTimeout::try_from(ACCEPT_RETRY).unwrap_or(PollTimeout::ZERO))
+            }
+        };
     }
 }
 
-fn accept_waiting(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>) {
+/// What our kernel has of connections that nobody accepted yet.
+enum Backlog {
+    Empty,
+    /// There is something missing that accepting takes.
+    Waiting,
+}
+
+fn accept_waiting(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>) -> Backlog {
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -99,10 +118,20 @@ fn accept_waiting(listener: &Socket, is_tcp: bool, shared: &Arc<Shared>) {
                 let _ = spawn("load-sink", move || visit.run());
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // None waits, or descriptors ran out, which the next try finds out.
-            Err(_) => return,
+            Err(error) => return backlog_at(&error, listener, shared),
         }
     }
+}
+
+fn backlog_at(error: &io::Error, listener: &Socket, shared: &Shared) -> Backlog {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    // Without a descriptor accept(2) fails also where nobody waits.
+    let mut wanted = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    if !is_shortage(errno) || poll(&mut wanted, PollTimeout::ZERO) == Ok(0) {
+        return Backlog::Empty;
+    }
+    shared.shortage.get_or_init(|| errno);
+    Backlog::Waiting
 }
 
 /// A running sink. Dropping it resets what is open.
@@ -141,9 +170,14 @@ impl SinkHandle {
         self.shared.counter.take_latency()
     }
 
-    /// Waits until so many distinct messages have come, at most for `timeout`; says whether they have.
+    /// Waits until so many distinct messages have come, numbered or foreign, at most for `timeout`; says whether they have.
     pub fn wait_for(&self, messages: u64, timeout: Duration) -> bool {
         self.shared.counter.wait_for(messages, timeout)
+    }
+
+    /// As [`SinkHandle::wait_for`], but for numbered messages: foreign ones stand in for none.
+    pub fn wait_for_numbered(&self, messages: u64, timeout: Duration) -> bool {
+        self.shared.counter.wait_for_numbered(messages, timeout)
     }
 
     /// Waits until so many connections have been accepted in all, at most for `timeout`; says whether they have.
@@ -154,6 +188,11 @@ impl SinkHandle {
     /// A handle that ends every wait of this sink from another thread, now and later.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter::of(&self.shared.counter)
+    }
+
+    /// Why connections had to wait to be accepted, if any had to: descriptors or memory ran out. What they sent meanwhile comes late.
+    pub fn shortage(&self) -> Option<io::Error> {
+        self.shared.shortage.get().map(|&errno| errno.into())
     }
 
     /// Connections that are open now.

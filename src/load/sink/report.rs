@@ -25,7 +25,7 @@ pub struct Tally {
     pub out_of_order: u64,
     /// Messages without a stamp; about them nothing can be verified.
     pub foreign: u64,
-    /// Messages cut short at a connection's end, and stamped ones whose length is not their stream's. In no other figure.
+    /// Messages cut short at a connection's end, and stamped ones whose length is not what they had when stamped. In no other figure.
     pub torn: u64,
     /// Connections that broke the framing; what followed was not read.
     pub misframed: u64,
@@ -34,9 +34,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Messages that were not there before.
+    /// Messages that were not there before, as far as that can be told: foreign ones all count, so this does not show that no numbered one
+    /// is missing ([`Tally::numbered`]).
     pub fn distinct(&self) -> u64 {
         self.messages - self.duplicates
+    }
+
+    /// Numbered messages that were not there before.
+    pub fn numbered(&self) -> u64 {
+        self.distinct() - self.foreign
     }
 
     /// Whether nothing that could be verified was missing, repeated, late or broken.
