@@ -158,7 +158,7 @@ impl Builder {
         let coordinator = thread::Builder::new().name("slackwater".to_owned()).spawn(move || {
             // Threads inherit this: signals are for the threads of the program.
             let _ = SigSet::all().thread_block();
-            let relay = match Reactors::start(&plan) {
+            let relay = match Reactors::start(&plan, || {}) {
                 Ok(relay) => relay,
                 Err(error) => {
                     let _ = started.send(Err(error));

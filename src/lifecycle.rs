@@ -1,7 +1,7 @@
 //! A reactor's life, as a table: stage × event → stage.
 //!
 //! ```text
-//! Running → Sealing → Sealed → Drained ┐
+//! Running → Sealing → Sealed → Drained ─────────┐
 //!    └─────────┴─────────┴──→ Expiring → Expired ┴→ Closing → Halted
 //! ```
 //! Lives here: which stage follows which. Never here: what is done in one.

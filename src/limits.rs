@@ -1,4 +1,4 @@
-//! Every bound in one place, each with its reason. Sums that depend on each other are checked when compiled.
+//! Every bound that more than one file, or a user, meets, each with its reason. Sums that depend on each other are checked when compiled.
 //!
 //! Lives here: constants only. Never here: what a user may set (that is `config`, whose defaults are taken from here).
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Longest message by default, in bytes of payload; what syslog receivers commonly take (rsyslog: 8 KiB, syslog-ng: 64 KiB).
 pub const MAX_MESSAGE_DEFAULT: usize = 64 * 1024;
-/// Longest message that may be configured, in bytes: one must fit many times into the smallest in-flight bound.
+/// Longest message that may be configured, in bytes; and half of `max_in_flight` at most.
 pub const MAX_MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// Most digits of an octet count. Nine reach 1 GB; a tenth is garbage or an attack, never a message.
 pub const OCTET_COUNT_DIGITS: usize = 9;
@@ -22,6 +22,9 @@ pub const MAX_IN_FLIGHT_MAX: usize = 1 << 40;
 pub const MAX_CONNECTIONS_DEFAULT: usize = 65_536;
 /// Connections of one source that may be configured: descriptors that one process may open (`fs.nr_open`, proc(5)).
 pub const MAX_CONNECTIONS_MAX: usize = 1 << 20;
+/// Connections of one HTTP listener at most; more wait in the kernel's backlog. Many more than clients that wait for an answer at a
+/// time, and few enough that what hyper holds for each of them, 64 KiB of a request's head at most, fits beside what is in flight.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 /// Least `receive_buffer` of a source in bytes; the kernel takes little less (SO_RCVBUF, socket(7)).
 pub const RECEIVE_BUFFER_MIN: usize = 4 * 1024;
 /// Largest `receive_buffer` of a source in bytes: the kernel doubles it, in an `int`.
@@ -36,6 +39,8 @@ pub const CONFIG_FILE_MAX: u64 = 1024 * 1024;
 /// Least `idle_timeout`: a client that pauses between two messages is not idle.
 pub const IDLE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
+/// How long a start that is told to end may take to come up: it then drains and writes its books, like every other.
+pub const START_GRACE: Duration = Duration::from_secs(1);
 /// How long a drain may take by default; below systemd's stop timeout of 90 s and Kubernetes' 30 s.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(25);
 /// How long a drain reads on from a sender that goes on sending.
@@ -80,7 +85,7 @@ pub const BUFFERS_OFFERED_MAX: usize = 32;
 pub const BUFFERS_MAX: usize = 32_768 - 1;
 /// Buffers that one link may take before another that waits for some has its turn.
 pub const BUFFERS_A_TURN: usize = 4;
-/// The same of a socket for datagrams, which takes one for each, however short.
+/// Buffers that a socket for datagrams may take before another link that waits for some has its turn: one for each, however short.
 pub const DATAGRAMS_A_TURN: usize = 64;
 /// Part of `max_in_flight` that is kept for reading what is thrown away then, where a source drops what it has no room for; an
 /// eighth, and at least a few buffers.
@@ -107,11 +112,11 @@ pub const GATHER_PIECES: usize = 1024;
 pub const GATHER_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that wait for a sink link, beyond which senders wait as long as it takes what it is sent: more would only take
 /// memory, and leave the processor's caches before it is sent.
-pub const AHEAD: usize = 512 * 1024;
+pub const UNSENT_HIGH_WATER: usize = 512 * 1024;
 /// Round trip up to which a sink is near, on this host or in the same network.
-pub const NEAR: Duration = Duration::from_micros(500);
+pub const NEAR_ROUND_TRIP: Duration = Duration::from_micros(500);
 /// What our kernel may hold of what is sent to a sink that is near, in bytes (`SO_SNDBUF`, of which it makes twice as much): with a round
-/// trip of [`NEAR`] that is at least half a gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB
+/// trip of [`NEAR_ROUND_TRIP`] that is at least half a gigabyte a second. What is not confirmed is kept here as well, so more, up to 4 MiB
 /// (`tcp_wmem`), takes both out of the processor's caches.
 pub const SEND_BUFFER_NEAR: usize = 256 * 1024;
 /// What a sender over TCP may have under way from the start, in bytes: more than one turn takes ([`BUFFERS_OFFERED_MAX`]), so that those
@@ -122,13 +127,13 @@ pub const CROWD: usize = 64;
 /// What our kernel may hold of what a connection in a crowd has sent, in bytes (`SO_RCVBUF`). It lets each grow to 6 MiB (`tcp_rmem`),
 /// but a thousand together have no more than `tcp_mem`, beyond which it drops what comes, on the way to sinks too.
 pub const RECEIVE_BUFFER_IN_CROWD: usize = 256 * 1024;
-/// Connections of a reactor beyond which each that comes, and is near ([`NEAR`]), may have less under way: it is most likely on this host,
+/// Connections of a reactor beyond which each that comes, and is near ([`NEAR_ROUND_TRIP`]), may have less under way: it is most likely on this host,
 /// where what it has not sent yet comes out of the same `tcp_mem`, up to 4 MiB of each (`tcp_wmem`).
 pub const NEIGHBOURS: usize = 16;
-/// What our kernel may hold of what a neighbour beyond these has sent, in bytes (`SO_RCVBUF`): so much divided by the connections that
+/// What our kernel may hold of what a connection beyond [`NEIGHBOURS`] has sent, in bytes (`SO_RCVBUF`): so much divided by the connections that
 /// there were before it, 1 MiB of the first. The window that this leaves bounds what the sender's kernel lets it hold, too.
 pub const RECEIVE_BUFFERS_OF_NEIGHBOURS: usize = 16 * 1024 * 1024;
-/// The least of that. With a round trip of [`NEAR`] it is still a hundred megabytes a second.
+/// What our kernel may hold at least of what a neighbour has sent, in bytes. With a round trip of [`NEAR_ROUND_TRIP`] it is still a hundred megabytes a second.
 pub const RECEIVE_BUFFER_OF_NEIGHBOUR: usize = 64 * 1024;
 /// The largest segment that those which connect are asked for, in bytes (`TCP_MAXSEG`, tcp(7)), once there are so many: our loopback's
 /// have 64 KiB. A sender's kernel begins with room for twenty, or for twice as many as it once saw to be reordered (`tcp_sndbuf_expand`
@@ -157,25 +162,25 @@ const _: () = assert!(DATAGRAMS_AT_ONCE <= SUBMISSION_ENTRIES as usize);
 pub const RECONNECT_MIN: Duration = Duration::from_millis(10);
 /// Longest wait before a sink link connects again.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(5);
-/// The same while draining: a sink that comes back must be noticed well within the drain's own time.
+/// Longest wait before a sink link connects again while draining: a sink that comes back must be noticed well within the drain's own time.
 pub const RECONNECT_MAX_DRAINING: Duration = Duration::from_millis(100);
 /// Entries of the ring of a runtime that hosts services: their clients use epoll, so it has little to do.
 pub const RUNTIME_ENTRIES: u32 = 64;
 /// Messages that a queue is asked for, or sent, at once: enough to hide a round trip, few enough to hand back quickly.
 pub const BATCH_DEFAULT: usize = 512;
-/// Most of them: what a drain may have to hand back.
+/// Most messages that a queue may be asked for, or sent, at once: what a drain may have to hand back.
 pub const BATCH_MAX: usize = 65_535;
-/// Bytes of a batch that is sent.
+/// Bytes of payload of a batch that is sent, at most, by default.
 pub const BATCH_BYTES_DEFAULT: usize = 1 << 20;
 /// Requests of one sink at the same time: each has a connection.
 pub const CONCURRENCY_MAX: usize = 256;
-/// What another relay left unacknowledged for so long is claimed.
+/// How long another relay's messages are unacknowledged before they are claimed, by default.
 pub const CLAIM_IDLE_DEFAULT: Duration = Duration::from_secs(30);
-/// The same at least: ours is renewed three times in it.
+/// Least `claim_idle`: our own claim is renewed three times in it.
 pub const CLAIM_IDLE_MIN: Duration = Duration::from_millis(100);
-/// How long a request may take.
+/// How long a request may take by default.
 pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// The same at least.
+/// Least that a request's time may be set to.
 pub const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// What of a service's own Retry-After is heeded while draining: it may be longer than the drain's time.
 pub const RETRY_AFTER_MAX_DRAINING: Duration = Duration::from_secs(1);
@@ -188,17 +193,19 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait before a look at what the peer's TCP has acknowledged while nobody waits for that: longer than acknowledgements that are put off
 /// mostly take (40 ms, TCP_DELACK_MIN), so that one look mostly finds all.
 pub const CONFIRM_WAIT_LAZY: Duration = Duration::from_millis(50);
-/// Memory up to which what a sink link keeps for that does not matter: even of as many links as may go to one endpoint, it is less than
-/// the least that may be in flight. It is less, too, than what our kernel gives a connection to send from (16 KiB, `tcp_wmem`).
+/// Bytes that a sink link may keep unconfirmed without a look before [`CONFIRM_WAIT_LAZY`]: even of as many links as may go to one
+/// endpoint, it is less than the least that may be in flight. It is less, too, than what our kernel gives a connection to send from (16 KiB, `tcp_wmem`).
 pub const CONFIRM_LAZY_BYTES: usize = MAX_IN_FLIGHT_MIN / (2 * SINK_CONNECTIONS_MAX);
-/// First wait before such a look where somebody waits for it, or more is kept, when nothing else wakes the loop; doubles.
+/// First wait before a look at what the peer's TCP has acknowledged where somebody waits for it, or more is kept, when nothing else wakes the loop; doubles.
 pub const CONFIRM_WAIT_MIN: Duration = Duration::from_millis(1);
-/// The same while draining: the exit waits for it.
+/// First wait before such a look ([`CONFIRM_WAIT_MIN`]) while draining: the exit waits for it.
 pub const CONFIRM_WAIT_MIN_DRAINING: Duration = Duration::from_micros(50);
 /// How long none of what a sink was sent is acknowledged, beyond a round trip, before FIN follows the last of it: longer than a sink
 /// that reads takes to.
 pub const FIN_AFTER: Duration = Duration::from_micros(500);
-/// Longest wait between two such looks.
+/// Wait before the next attempt at a send for which our kernel had no memory (ENOBUFS, ENOMEM).
+pub const SEND_RETRY: Duration = Duration::from_millis(1);
+/// Longest wait between two looks at what the peer's TCP has acknowledged.
 pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(10);
 /// How long a link uses another endpoint at least before it tries a better one again: what comes and goes is not followed.
 pub const RETURN_AFTER: Duration = Duration::from_secs(1);
@@ -208,7 +215,7 @@ pub const RETURN_GRACE: Duration = Duration::from_secs(1);
 pub const DATAGRAMS_AT_ONCE: usize = 64;
 /// Datagrams that one call of sendmsg(2) puts out (`UDP_MAX_SEGMENTS` in include/linux/udp.h; later kernels take 128).
 pub const SEGMENTS_MAX: u32 = 64;
-/// Bytes of them: as if it were one datagram, an IPv4 packet without options (`ip_append_data` in net/ipv4/ip_output.c).
+/// Bytes of the datagrams that one call puts out, at most: as if it were one datagram, an IPv4 packet without options (`ip_append_data` in net/ipv4/ip_output.c).
 pub const SEGMENTED_BYTES_MAX: usize = 65_535 - 20 - 8;
 /// How long a sink that sent FIN may take to acknowledge what was sent before that.
 pub const PEER_CLOSE_GRACE: Duration = Duration::from_millis(200);
@@ -216,34 +223,36 @@ pub const PEER_CLOSE_GRACE: Duration = Duration::from_millis(200);
 pub const PROVEN_AFTER: Duration = Duration::from_secs(1);
 /// TCP keep-alive on every connection: probes after this much silence, so that a dead peer does not hold a descriptor for ever.
 pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-/// Time between keep-alive probes.
+/// Time between two keep-alive probes.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Connections that the kernel holds ready for us; the kernel caps it at net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
 /// How long a port that is taken is tried again at the start: a relay that was killed leaves its listeners to its rings, which
 /// the kernel takes apart in the background (`io_ring_exit_work` in io_uring/io_uring.c), some 5 to 20 ms after its end.
 pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is tried.
+/// Wait between two attempts at a port that is taken.
 pub const BIND_RETRY: Duration = Duration::from_millis(2);
 /// How often a paused listener looks whether a descriptor or a seat is free.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// The same while draining: the exit waits for the connections that are still to be accepted.
+/// How often a paused listener looks while draining: the exit waits for the connections that are still to be accepted.
 pub const ACCEPT_RETRY_DRAINING: Duration = Duration::from_millis(5);
 /// Descriptors that are free before accepting goes on after the limit was reached, so that it does not pause again at once.
 pub const DESCRIPTOR_RESERVE: u64 = 8;
 /// Into how many looks `idle_timeout` is divided at most: links that fall silent one after another are looked at together.
 pub const IDLE_LOOKS: u32 = 16;
-/// A listener that pauses again and again says so this often at most.
-pub const PAUSE_LOG_EVERY: Duration = Duration::from_secs(60);
-/// A sink that refuses messages again and again says so this often at most.
+/// What happens again and again (a listener pauses, clients are refused, datagrams are dropped or too large) is logged this often at most.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(60);
+/// A sink that refuses messages again and again, or will have them later, is told of this often at most.
 pub const REFUSED_LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long one side of a drain waits awake for the other: to fall asleep and be woken takes as long as most of what it waits for.
-pub const AWAKE: Duration = Duration::from_millis(1);
+pub const SPIN_MAX: Duration = Duration::from_millis(1);
 /// A link that has been silent for this long, and for two round trips, holds nothing that is under way.
 pub const QUIET: Duration = Duration::from_millis(1);
-/// The same after FIN was sent to it: its sender, and the kernel's own threads, must get a processor before its silence means
+/// How long a link is silent after FIN was sent to it before it holds nothing that is under way: its sender, and the kernel's own threads, must get a processor before its silence means
 /// anything. Longer would make senders that heed no FIN and send at a moderate pace hold the drain for the whole linger.
 pub const QUIET_AFTER_FIN: Duration = Duration::from_millis(50);
+/// Least wait before the next look at a sender that a drain reads on from: longer than a turn takes, so that it is looked at by turns.
+pub const LINGER_LOOK_MIN: Duration = Duration::from_millis(1);
 /// How long a reactor may take to count what it abandons; past that the process ends without it, with the books as published.
 pub const EXPIRE_GRACE: Duration = Duration::from_secs(10);
 

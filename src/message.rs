@@ -19,6 +19,23 @@ pub enum Framing {
     Datagram,
 }
 
+impl Framing {
+    /// Every one.
+    pub const ALL: [Framing; 5] =
+        [Framing::Line, Framing::Octet, Framing::U32, Framing::Nul, Framing::Datagram];
+
+    /// As it is written in an option or a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Framing::Line => "line",
+            Framing::Octet => "octet",
+            Framing::U32 => "u32",
+            Framing::Nul => "nul",
+            Framing::Datagram => "datagram",
+        }
+    }
+}
+
 /// Whole messages of one source link, in order, framed canonically in `framing`.
 ///
 /// The wire bytes are `head` followed by `body`; at most one message spans the two. `head` is empty unless the first

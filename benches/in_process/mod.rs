@@ -16,7 +16,7 @@ use slackwater::config::plan::{Confirm, Target};
 use slackwater::kernel::Address;
 use slackwater::ledger::all_drained;
 use slackwater::limits::MAX_IN_FLIGHT_DEFAULT;
-use slackwater::reactor::{Books, Broke, Control, Inlet, Outlet, Phase, Reactor, Setup, stay_awake};
+use slackwater::reactor::{Books, Broke, Control, Phase, Reactor, Setup, SinkSetup, SourceSetup, stay_awake};
 use slackwater::ring::{Ring, Support};
 use slackwater::socket::listener::Seats;
 use slackwater::socket::sink::Endpoint;
@@ -110,13 +110,13 @@ fn setup(control: &Arc<Control>, source: TcpListener, to: SocketAddr) -> io::Res
         control: Arc::clone(control),
         max_in_flight: MAX_IN_FLIGHT_DEFAULT,
         gather: None,
-        inlets: vec![Inlet {
+        inlets: vec![SourceSetup {
             plan: inlet,
             seats: Arc::new(Seats::new(64, None)),
             sockets: vec![source.into()],
             http: None,
         }],
-        outlets: vec![(sink, Outlet::Remote(vec![endpoint]))],
+        outlets: vec![(sink, SinkSetup::Remote(vec![endpoint]))],
         number: 0,
     })
 }

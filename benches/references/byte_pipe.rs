@@ -15,8 +15,8 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use slackwater::kernel::{Event, Gather, Socket};
 use slackwater::limits::{
-    AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX, GATHER_BYTES, GATHER_PIECES, NEIGHBOURS, SEGMENT_OF_NEIGHBOUR,
-    SEND_BUFFER_NEAR,
+    BUFFER_SIZE, BUFFERS_OFFERED_MAX, GATHER_BYTES, GATHER_PIECES, NEIGHBOURS, SEGMENT_OF_NEIGHBOUR,
+    SEND_BUFFER_NEAR, UNSENT_HIGH_WATER,
 };
 use slackwater::ring::{Completion, Ring, Support};
 use slackwater::socket::window;
@@ -164,7 +164,7 @@ impl Pipe {
     }
 
     fn receive(&mut self) {
-        if self.queued >= AHEAD {
+        if self.queued >= UNSENT_HIGH_WATER {
             return;
         }
         self.ring.offer(BUFFERS_OFFERED_MAX * BUFFER_SIZE);

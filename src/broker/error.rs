@@ -1,10 +1,12 @@
 //! Why a step of a service failed.
 //!
-//! Lives here: the one error that drivers act on. Never here: a client's own errors, of which this keeps the text.
+//! Lives here: the one error that drivers act on, be it that no answer came. Never here: a client's own errors, of which this keeps the text.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::timeout;
 
 /// A step failed; its connection is of no use any more, and everything that it was about is done again on the next.
 #[derive(Debug, Error)]
@@ -19,6 +21,15 @@ impl Error {
     pub fn new(doing: &'static str, why: impl Display) -> Error {
         Error { doing, why: why.to_string() }
     }
+}
+
+/// An answer that does not come is a failure, too.
+pub(super) async fn in_time<T>(
+    at_most: Duration,
+    doing: &'static str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    timeout(at_most, step).await.unwrap_or_else(|_| Err(Error::new(doing, "no answer in time")))
 }
 
 /// Says what was being done.

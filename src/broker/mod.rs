@@ -21,6 +21,7 @@
 #[cfg(feature = "amqp")]
 mod amqp;
 mod error;
+mod files;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "nats")]

@@ -14,13 +14,12 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::error::Error;
-use crate::backoff::Backoff;
+use super::error::{Error, in_time};
+use crate::backoff::{Backoff, Pace};
 use crate::config::services::Push;
 use crate::endpoint::{Deliveries, Delivery};
 use crate::limits::{
-    CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN,
-    RETRY_AFTER_MAX_DRAINING,
+    CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MIN, REFUSED_LOG_EVERY, RETRY_AFTER_MAX_DRAINING,
 };
 
 /// A service that can be connected to, again and again.
@@ -68,14 +67,14 @@ async fn work<S: Publisher>(
     service: &S,
     not_before: &Cell<Option<Instant>>,
 ) {
-    let mut backoff = Backoff::new(RECONNECT_MIN);
+    let (mut backoff, mut told) = (Backoff::new(RECONNECT_MIN), String::new());
     let sink = deliveries.name();
     loop {
         let connected = tokio::select! {
-            connected = timeout(CONNECT_TIMEOUT, service.connect()) => connected,
+            connected = in_time(CONNECT_TIMEOUT, "connecting", service.connect()) => connected,
             () = deliveries.ended() => return,
         };
-        let error = match connected.unwrap_or_else(|_| Err(Error::new("connecting", "no answer in time"))) {
+        let error = match connected {
             Ok(session) => {
                 info!(sink, failures = backoff.failures(), "connected");
                 match serve(&session, deliveries, plan, &mut backoff, not_before).await {
@@ -88,8 +87,10 @@ async fn work<S: Publisher>(
             }
             Err(error) => error,
         };
-        if backoff.failures() == 0 {
-            warn!(sink, %error, "no connection; trying again, nothing is lost meanwhile");
+        let why = error.to_string();
+        if backoff.failures() == 0 || why != told {
+            warn!(sink, error = why, "no connection; trying again, nothing is lost meanwhile");
+            told = why;
         }
         pause(deliveries, &mut backoff, None).await;
     }
@@ -123,12 +124,11 @@ async fn serve<S: PublishSession>(
         if batch.is_empty() {
             continue;
         }
-        let sent = timeout(plan.service.timeout, session.send(&batch)).await;
-        match sent.unwrap_or_else(|_| Err(Error::new("sending", "no answer in time"))) {
+        match in_time(plan.service.timeout, "sending", session.send(&batch)).await {
             Ok(verdicts) => match settle(deliveries, batch, verdicts) {
                 None => backoff.reset(),
                 Some((after, why)) => {
-                    if complained.is_none_or(|at| at.elapsed() > RECONNECT_MAX) {
+                    if complained.is_none_or(|at| at.elapsed() > REFUSED_LOG_EVERY) {
                         complained = Some(Instant::now());
                         warn!(sink = deliveries.name(), why, "not now; sent again later");
                     }
@@ -191,8 +191,7 @@ async fn pause_until(deliveries: &Deliveries, at: Instant) {
 /// Waits before the next attempt; a drain cuts that short, and makes the waits after it short.
 async fn pause(deliveries: &Deliveries, backoff: &mut Backoff, at_least: Option<Duration>) {
     let was_hurried = deliveries.is_hurried();
-    let longest = if was_hurried { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
-    let by_itself = backoff.next(longest);
+    let by_itself = backoff.next(Pace::of(was_hurried));
     let wait = at_least.map_or(by_itself, |after| patience(deliveries, after).max(by_itself));
     tokio::select! {
         () = sleep(wait) => {}

@@ -17,13 +17,11 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::error::Error;
-use crate::backoff::Backoff;
+use super::error::{Error, in_time};
+use crate::backoff::{Backoff, Pace};
 use crate::endpoint::{Feed, Offer, Tag};
 use crate::ledger::Outcome;
-use crate::limits::{
-    CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN, RETURN_TIMEOUT,
-};
+use crate::limits::{CONNECT_TIMEOUT, GOODBYE_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, RETURN_TIMEOUT};
 
 /// A queue that can be connected to, again and again.
 pub(super) trait Puller {
@@ -148,7 +146,7 @@ impl<H: Clone> Hand<H> {
 /// Pulls from `queue` until a drain, and until everything that came is acknowledged or time is up.
 pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
     let mut hand = Hand { next: 0, open: HashMap::new(), owed: Vec::new() };
-    let mut backoff = Backoff::new(RECONNECT_MIN);
+    let (mut backoff, mut told) = (Backoff::new(RECONNECT_MIN), String::new());
     loop {
         let connected = tokio::select! {
             biased;
@@ -179,8 +177,14 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
             Err(error) => Err(error),
         };
         if let Err(error) = failed {
-            if backoff.failures() == 0 {
-                warn!(source, %error, "no connection; trying again, what is not acknowledged stays in the queue");
+            let why = error.to_string();
+            if backoff.failures() == 0 || why != told {
+                warn!(
+                    source,
+                    error = why,
+                    "no connection; trying again, what is not acknowledged stays in the queue"
+                );
+                told = why;
             }
             if !rest(&feed, &mut hand, &mut backoff).await {
                 break;
@@ -192,15 +196,6 @@ pub(super) async fn run<Q: Puller>(source: String, feed: Feed, queue: &Q) {
     if unsaid > 0 {
         warn!(source, messages = unsaid, "not acknowledged: the queue hands them out again");
     }
-}
-
-/// An answer that does not come is a failure, too.
-async fn in_time<T>(
-    at_most: Duration,
-    doing: &'static str,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    timeout(at_most, step).await.unwrap_or_else(|_| Err(Error::new(doing, "no answer in time")))
 }
 
 /// Waits until time is up, and until what is returned has had its time.
@@ -219,9 +214,8 @@ async fn finished(feed: &Feed) {
 
 /// Waits between two attempts; a drain cuts that short. False if none is needed any more.
 async fn rest<H: Clone>(feed: &Feed, hand: &mut Hand<H>, backoff: &mut Backoff) -> bool {
-    let longest = if feed.is_sealing() { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
     let was_sealing = feed.is_sealing();
-    let mut wait = pin!(sleep(backoff.next(longest)));
+    let mut wait = pin!(sleep(backoff.next(Pace::of(was_sealing))));
     loop {
         tokio::select! {
             biased;

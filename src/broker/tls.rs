@@ -2,7 +2,6 @@
 //!
 //! Lives here: the one configuration of TLS that every client gets. Never here: a protocol above it.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::{Doing, Error};
+use super::files;
 use crate::config::services::Login;
 
 /// How we speak TLS to a server that shows a certificate.
@@ -54,13 +54,15 @@ fn roots(authority: Option<&Path>) -> Result<RootCertStore, Error> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let text = fs::read(path).map_err(|error| Error::new("reading certificates", in_file(path, &error)))?;
+    let text =
+        files::contents(path).map_err(|error| Error::new("reading certificates", in_file(path, &error)))?;
     let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     all.map_err(|error| Error::new("reading certificates", in_file(path, &error)))
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| Error::new("reading the key", in_file(path, &error)))
+    let text = files::contents(path).map_err(|error| Error::new("reading the key", in_file(path, &error)))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| Error::new("reading the key", in_file(path, &error)))
 }
 
 fn in_file(path: &Path, error: &dyn std::fmt::Display) -> String {

@@ -21,7 +21,7 @@ Examples:
 
 Exit codes:
   0  nothing was abandoned
-  1  could not start, or broke while running
+  1  could not start, broke, or could not write its ledger
   2  bad usage or configuration
   3  messages were abandoned; the report says how many
 
@@ -122,8 +122,9 @@ Queues and services, each a source and a sink, [with TLS as in brackets]:
     http as a source:
     ?framing=line                  each line is a message [all of a request is]
     &max_message=SIZE              longer ones get 413 [64KiB]
+    https, either way:
     &certificate_file=FILE, &key_file=FILE
-                                   ours, for https
+                                   our own; as a sink only if they want one
 
 Sizes and durations carry their units: 64KiB, 64KB, 200ms, 1m 30s.
 In a shell, a URL with `&` or `?` stands in quotes.
@@ -142,11 +143,11 @@ Signals:
   INT again, QUIT
              end at once; what is left is abandoned, or returned to its queue
   USR1       log the books
-  HUP        noted; changes nothing yet
+  HUP, USR2  noted; change nothing yet
 
 Exit codes:
   0  nothing was abandoned
-  1  could not start, or broke while running
+  1  could not start, broke, or could not write its ledger
   2  bad usage or configuration
   3  messages were abandoned; the report says how many
 

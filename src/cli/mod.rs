@@ -19,7 +19,7 @@ use self::demo::DemoError;
 pub use self::log::{LogArgs, LogFormat, LogLevel};
 pub use crate::config::RunArgs;
 use crate::doctor::{Demand, Diagnosis, Facts};
-use crate::process::{self, Signals};
+use crate::process::{self, EarlyEnd, Signals, StartError};
 
 /// Exit code for bad usage or configuration.
 const BAD_USAGE: u8 = 2;
@@ -74,6 +74,10 @@ pub fn dispatch(cli: &Cli) -> ExitCode {
     if let Err(error) = log::init(&cli.log) {
         return refuse(&error);
     }
+    if matches!(cli.command, Command::Check(_) | Command::Doctor(_)) {
+        // Neither takes them, and what is read may be a pipe.
+        Signals::release();
+    }
     match &cli.command {
         Command::Run(args) => run(args),
         Command::Check(args) => check(args),
@@ -83,9 +87,19 @@ pub fn dispatch(cli: &Cli) -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> ExitCode {
+    let early = match EarlyEnd::begin() {
+        Ok(early) => early,
+        Err(error) => {
+            tracing::error!("{}", StartError::from(error));
+            return ExitCode::from(process::COULD_NOT_RUN);
+        }
+    };
     match file::plan(args) {
-        Ok(plan) => process::run(&plan),
-        Err(error) => refuse(&error),
+        Ok(plan) => process::run(&plan, early),
+        Err(error) => {
+            early.is_over();
+            refuse(&error)
+        }
     }
 }
 
@@ -224,19 +238,30 @@ mod tests {
         assert!(help.contains("[64KiB]") && help.contains("[5s]"));
     }
 
-    /// What `check` shows of how long is waited for more, if it shows it.
-    fn shown_gather(line: &str) -> Option<String> {
+    /// What `check` shows behind `name`, if it shows it.
+    fn shown(name: &str, line: &str) -> Option<String> {
         let Command::Check(args) = parsed(line).command else { panic!("not check") };
         let shown = check::Shown(&args.plan().expect(line)).to_string();
-        let row = |line: &str| Some(line.trim_start().strip_prefix("gather ")?.trim_start().to_owned());
+        let row = |line: &str| {
+            Some(line.trim_start().strip_prefix(name)?.strip_prefix(' ')?.trim_start().to_owned())
+        };
         shown.lines().find_map(row)
     }
 
     #[test]
+    fn check_shows_who_reads_a_queue() {
+        let of =
+            |from: &str| shown("consumer", &format!("slackwater check --from {from} --to stdout")).unwrap();
+        assert_eq!(of("redis://127.0.0.1/s"), "one of this process alone");
+        assert_eq!(of("redis-list://127.0.0.1/l"), "the host's name");
+        assert_eq!(of("redis-list://127.0.0.1/l?consumer=me"), "me");
+    }
+
+    #[test]
     fn check_shows_what_is_waited_for() {
-        assert_eq!(shown_gather("slackwater check").as_deref(), Some("150us for datagrams by UDP"));
-        assert_eq!(shown_gather("slackwater check --from tcp://127.0.0.1:0"), None);
-        assert_eq!(shown_gather("slackwater check --gather 2ms").as_deref(), Some("2ms"));
+        assert_eq!(shown("gather", "slackwater check").as_deref(), Some("150us for datagrams by UDP"));
+        assert_eq!(shown("gather", "slackwater check --from tcp://127.0.0.1:0"), None);
+        assert_eq!(shown("gather", "slackwater check --gather 2ms").as_deref(), Some("2ms"));
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn assemble(
     drafts: Vec<(Word<'_>, Draft<'_>)>,
     placed: Vec<SinkDraft<'_>>,
 ) -> Result<Plan, ConfigError> {
-    refuse_two_writers(&placed)?;
+    refuse_two_writers(&placed, whole.ledger_file.as_deref())?;
     let names: Vec<&str> = placed.iter().map(|draft| draft.sink.name.as_str()).collect();
     let takes_letters = |index| placed.iter().any(|draft| draft.sink.dead_letter == Some(index));
     let by_default: Vec<usize> = (0..placed.len()).filter(|&index| !takes_letters(index)).collect();
@@ -286,9 +286,10 @@ fn one_stream() -> Mistake {
         .allowed("stdout is one stream, which one core writes")
 }
 
-/// Two sinks that write to one stream would cut each other's messages.
-fn refuse_two_writers(sinks: &[SinkDraft<'_>]) -> Result<(), ConfigError> {
+/// Two sinks that write to one stream would cut each other's messages, and the ledger would replace them.
+fn refuse_two_writers(sinks: &[SinkDraft<'_>], ledger: Option<&Path>) -> Result<(), ConfigError> {
     let hint = "two sinks would write into each other's messages";
+    let ledger = ledger.map(|path| Target::File(path.to_owned()));
     for (nth, SinkDraft { place, sink, .. }) in sinks.iter().enumerate() {
         let twice = match &sink.target {
             Target::Stdout => "stdout twice",
@@ -299,6 +300,10 @@ fn refuse_two_writers(sinks: &[SinkDraft<'_>]) -> Result<(), ConfigError> {
         };
         if sinks[..nth].iter().any(|other| is_same_stream(&other.sink.target, &sink.target)) {
             return Err(place.wrong(Mistake::new(twice).hint(hint)));
+        }
+        if ledger.as_ref().is_some_and(|ledger| is_same_stream(ledger, &sink.target)) {
+            let mistake = Mistake::new("the ledger's own file");
+            return Err(place.wrong(mistake.hint("the books would replace the messages")));
         }
     }
     Ok(())

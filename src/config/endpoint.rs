@@ -8,22 +8,17 @@ use super::services::Protocol;
 use super::word::Word;
 use crate::kernel::Medium;
 
-/// Schemes that are named in the design and do not work yet.
+/// Schemes that users may try, and this version does not have.
 const LATER: [&str; 2] = ["tls", "stdin"];
 
-/// Schemes of services, and what each means: a protocol, and whether over TLS.
-const SERVICES: [(&str, Protocol, bool); 10] = [
-    ("redis", Protocol::Redis, false),
-    ("rediss", Protocol::Redis, true),
-    ("redis-list", Protocol::RedisList, false),
-    ("rediss-list", Protocol::RedisList, true),
-    ("nats", Protocol::Nats, false),
-    ("nats+tls", Protocol::Nats, true),
-    ("amqp", Protocol::Amqp, false),
-    ("amqps", Protocol::Amqp, true),
-    ("http", Protocol::Http, false),
-    ("https", Protocol::Http, true),
-];
+/// The service that a scheme names, and whether over TLS.
+fn service(scheme: &str) -> Option<(Protocol, bool)> {
+    services().find(|(protocol, tls)| protocol.scheme(*tls) == scheme)
+}
+
+fn services() -> impl Iterator<Item = (Protocol, bool)> {
+    Protocol::ALL.into_iter().flat_map(|protocol| [(protocol, false), (protocol, true)])
+}
 
 /// What this build was made with (`cargo build --features …`).
 fn is_built(protocol: Protocol) -> bool {
@@ -51,26 +46,13 @@ impl Role {
         }
     }
 
-    fn schemes(self) -> &'static [&'static str] {
-        match self {
-            Role::Source => {
-                &["tcp", "udp", "unix", "unixgram", "redis", "redis-list", "nats", "amqp", "http", "https"]
-            }
-            Role::Sink => &[
-                "tcp",
-                "udp",
-                "unix",
-                "unixgram",
-                "stdout",
-                "file",
-                "redis",
-                "redis-list",
-                "nats",
-                "amqp",
-                "http",
-                "https",
-            ],
-        }
+    /// Every scheme that it knows, among them those that this build lacks.
+    pub(super) fn schemes(self) -> Vec<&'static str> {
+        let own: &[_] = match self {
+            Role::Source => &["tcp", "udp", "unix", "unixgram"],
+            Role::Sink => &["tcp", "udp", "unix", "unixgram", "stdout", "file"],
+        };
+        own.iter().copied().chain(services().map(|(protocol, tls)| protocol.scheme(tls))).collect()
     }
 
     /// What needs nothing behind it.
@@ -154,11 +136,11 @@ fn refuse_fragment(typed: Word<'_>) -> Result<(), ConfigError> {
 
 fn scheme(name: Word<'_>, role: Role, address: Word<'_>) -> Result<Scheme, ConfigError> {
     let lower = name.text().to_ascii_lowercase();
-    if let Some((_, protocol, tls)) = SERVICES.iter().find(|(name, ..)| *name == lower) {
-        return if is_built(*protocol) {
-            Ok(Scheme::Service(*protocol, *tls))
+    if let Some((protocol, tls)) = service(&lower) {
+        return if is_built(protocol) {
+            Ok(Scheme::Service(protocol, tls))
         } else {
-            Err(not_built(name, *protocol))
+            Err(not_built(name, protocol))
         };
     }
     let known = match lower.as_str() {
@@ -196,7 +178,7 @@ fn not_yet(name: Word<'_>, role: Role) -> ConfigError {
 
 fn unknown(name: Word<'_>, role: Role) -> ConfigError {
     let mistake = Mistake::new(format!("unknown scheme `{}`", name.text()));
-    name.wrong(mistake.hint(did_you_mean(name.text(), role.schemes())).allowed(role.forms()))
+    name.wrong(mistake.hint(did_you_mean(name.text(), &role.schemes())).allowed(role.forms()))
 }
 
 fn no_scheme(address: Word<'_>, role: Role) -> ConfigError {

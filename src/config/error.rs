@@ -5,9 +5,10 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Match, Regex};
 use thiserror::Error;
 
+use super::endpoint::Role;
 use super::file::ConfigFile;
 
 /// A mistake in what the user wrote: what it is and in which flag or file, the text with carets below the offending word, what was
@@ -16,7 +17,7 @@ use super::file::ConfigFile;
 /// Its text has several lines, starts without `error:` and ends without a line break.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{} in {place}\n  {}\n  {}{}{}",
-    masked(&printable(&.mistake.what)), masked(&printable(.line)), carets(.line, .at), beside(&.mistake.hint), below(&.mistake.allowed))]
+    masked(&.mistake.what, .line), masked(.line, .line), carets(.line, .at), beside(&masked(&.mistake.hint, .line)), below(&.mistake.allowed))]
 pub struct ConfigError {
     // Boxed because a `Result` is moved far more often than it fails.
     mistake: Box<Mistake>,
@@ -89,22 +90,44 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// What could be a password is not shown again: between `:` and `@` of a URL, and behind a key that is called so. As long as it was, so
-/// that the carets stay below their word.
-fn masked(text: &str) -> String {
-    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
-        let in_url = r"://[^/?#@\s:]*:(?<url>[^/?#\s]*)@";
-        let behind_key =
-            r#"(?i)\b(?:password|passwd|token|secret|pass)\s*=\s*(?<key>"[^"]*"|'[^']*'|[^&\s]+)"#;
-        Regex::new(&format!("{in_url}|{behind_key}")).expect("a pattern that is tested")
-    });
-    let mut shown = text.to_owned();
-    for found in SECRETS.captures_iter(text) {
-        let Some(secret) = found.name("url").or(found.name("key")) else { continue };
-        let stars = "*".repeat(secret.as_str().chars().count());
-        shown = shown.replace(secret.as_str(), &stars);
+/// A text without what could be a secret in it, or in the `line` that it is about. As long as it was, so that the carets stay below their
+/// word.
+fn masked(text: &str, line: &str) -> String {
+    let mut shown = printable(text);
+    for secret in secrets(&printable(line)).into_iter().chain(secrets(&shown.clone())) {
+        shown = shown.replace(&secret, &"*".repeat(secret.chars().count()));
     }
     shown
+}
+
+/// What could be a password: between `:` and `@` of whatever may be meant as a URL, behind a key that is called so, and all that a header
+/// says.
+fn secrets(text: &str) -> Vec<String> {
+    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
+        let in_url = r#"(?:[a-z0-9+.-]+:)?/{0,2}(?<user>[^/@:\s"'=]*):(?<url>[^\s"']+)@"#;
+        let behind_key = r#"(?i)(?<name>[\w-]*(?:pass|token|secret|sig|api[_-]?key|auth)[\w-]*)\s*=\s*(?<key>"[^"]*"|'[^']*'|[^&\s]+)"#;
+        let in_header = r#"\bheaders?\s*=\s*\[?\s*["']?(?:[\w-]+:)?(?<header>[^&]+)"#;
+        Regex::new(&format!("{in_header}|{behind_key}|{in_url}")).expect("a pattern that is tested")
+    });
+    let of = |found: Captures<'_>| {
+        let is_place = |name: &Match<'_>| ["_file", "_env"].iter().any(|end| name.as_str().ends_with(end));
+        let user = found.name("user").map_or("", |user| user.as_str());
+        let by_key = found.name("key").filter(|_| !found.name("name").is_some_and(|name| is_place(&name)));
+        let in_url = found.name("url").filter(|secret| !is_address(user, secret.as_str()));
+        let secret = found.name("header").or(by_key).or(in_url)?;
+        Some(secret.as_str().to_owned())
+    };
+    SECRETS.captures_iter(text).filter_map(of).collect()
+}
+
+/// Whether it is a host with its port, or a path, and an `@` stands somewhere behind it.
+fn is_address(user: &str, rest: &str) -> bool {
+    let is_port = rest.split(['/', '?', ',']).next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host = user.contains('.') || user == "localhost";
+    let is_path = matches!(user, "file" | "unix" | "unixgram");
+    // All that stands before an `@` is a user's name.
+    let is_scheme = rest.starts_with('/') && Role::Sink.schemes().contains(&user);
+    is_host && is_port || user.starts_with('[') || is_path || is_scheme
 }
 
 fn carets(line: &str, at: &Range<usize>) -> String {
@@ -130,13 +153,32 @@ mod tests {
         for (typed, shown) in [
             ("redis://me:hunter2@h/S", "redis://me:*******@h/S"),
             ("redis://:hunter2@h/S?group=g", "redis://:*******@h/S?group=g"),
+            ("redis://me:hunt/er2@h/S", "redis://me:********@h/S"),
+            ("redis://me:hunt?er2@h/S", "redis://me:********@h/S"),
+            ("redis://me:hunt#er2@h/S", "redis://me:********@h/S"),
+            ("redis://me:hunt@er2@h/S", "redis://me:********@h/S"),
+            ("send = \"redis://me:hunt/er2@h/S\"", "send = \"redis://me:********@h/S\""),
+            ("redis:/me:hunter2@h/S", "redis:/me:*******@h/S"),
+            ("redis:me:hunter2@h/S", "redis:me:*******@h/S"),
+            ("redis//me:hunter2@h/S", "redis//me:*******@h/S"),
+            ("me:hunter2@h/S", "me:*******@h/S"),
             ("amqp://h/q?password=hunter2&batch=1", "amqp://h/q?password=*******&batch=1"),
+            ("amqp://h/q?passwordx=hunter2", "amqp://h/q?passwordx=*******"),
+            ("http://h/?apikey=hunter2&sig=hunter3", "http://h/?apikey=*******&sig=*******"),
             ("password = \"hunter2\"", "password = *********"),
             ("Token = 'x y'", "Token = *****"),
+            ("http://h/?headers=A: Bearer hunter2&x=1", "http://h/?headers=A:***************&x=1"),
+            ("http://h/?headers=A hunter2", "http://h/?headers=*********"),
+            ("headers = [\"A: hunter2\", 3]", "headers = [\"A:*************"),
             ("password_file = \"/run/secret\"", "password_file = \"/run/secret\""),
             ("tcp://127.0.0.1:5140?framing=line", "tcp://127.0.0.1:5140?framing=line"),
+            ("tcp://127.0.0.1:5140?name=a@b", "tcp://127.0.0.1:5140?name=a@b"),
+            ("tcp://[::1]:5140?name=a@b", "tcp://[::1]:5140?name=a@b"),
+            ("unix:/run/a@b", "unix:/run/a@b"),
         ] {
-            assert_eq!(masked(typed), shown);
+            assert_eq!(masked(typed, typed), shown);
         }
+        let line = "redis://h/q?password=hunter2&batch=hunter2";
+        assert_eq!(masked("not a number: `hunter2`", line), "not a number: `*******`");
     }
 }

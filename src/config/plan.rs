@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::services::{HttpListen, Pull, Push};
 use crate::framing::{Oversize, SourceFraming};
+use crate::limits::HTTP_CONNECTIONS_MAX;
 use crate::message::Framing;
 
 /// Everything that one relay process runs on.
@@ -33,9 +34,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Connections held at once, of all sources together.
+    /// Connections held at once, of all sources together: those that senders open.
     pub fn max_connections(&self) -> u64 {
-        self.sources.iter().map(|source| source.max_connections as u64).sum()
+        let of_source = |source: &Source| match source.listen {
+            Listen::Tcp(_) | Listen::Unix(_) => source.max_connections as u64,
+            Listen::Http(_) => HTTP_CONNECTIONS_MAX as u64,
+            Listen::Udp(_) | Listen::Unixgram(_) | Listen::Pull(_) => 0,
+        };
+        self.sources.iter().map(of_source).sum()
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Login {
     pub credentials: Option<PathBuf>,
     /// Certificates to trust instead of the system's, as PEM.
     pub authority: Option<PathBuf>,
-    /// Our own certificate chain, as PEM; a listener's.
+    /// Our own certificate chain, as PEM: what an HTTP listener shows, or an HTTP client that is asked for one.
     pub certificate: Option<PathBuf>,
     /// Its private key, as PEM.
     pub key: Option<PathBuf>,
@@ -129,6 +129,10 @@ pub struct Push {
 }
 
 impl Protocol {
+    /// Every one.
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Redis, Protocol::RedisList, Protocol::Nats, Protocol::Amqp, Protocol::Http];
+
     /// Its scheme, with TLS or without.
     pub fn scheme(self, tls: bool) -> &'static str {
         match (self, tls) {
@@ -174,25 +178,6 @@ impl fmt::Display for Service {
 impl fmt::Display for HttpListen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}://{}{}", Protocol::Http.scheme(self.tls), self.at, self.path)
-    }
-}
-
-impl Secret {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// What is missing, and where; nothing of the secret.
-    pub fn read(&self) -> Result<String, String> {
-        let text = match self {
-            Secret::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read the secret in {}: {error}", path.display()))?,
-            Secret::Environment(name) => std::env::var(name)
-                .map_err(|_| format!("the environment variable {name} is not set, or not UTF-8"))?,
-        };
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(line.to_owned()),
-            _ => Err(format!("the secret in {self} is empty")),
-        }
     }
 }
 

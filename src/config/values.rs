@@ -67,17 +67,13 @@ pub(super) fn half_close(text: &str) -> Result<bool, Mistake> {
     choice(text, "half_close", &[("true", true), ("false", false)], &[])
 }
 
-const FRAMINGS: [(&str, Framing); 5] = [
-    ("line", Framing::Line),
-    ("octet", Framing::Octet),
-    ("u32", Framing::U32),
-    ("nul", Framing::Nul),
-    ("datagram", Framing::Datagram),
-];
+fn framings() -> [(&'static str, Framing); 5] {
+    Framing::ALL.map(|framing| (framing.name(), framing))
+}
 
 /// How a source's messages are told apart.
 pub(super) fn source_framing(text: &str) -> Result<SourceFraming, Mistake> {
-    let always = FRAMINGS.map(|(name, framing)| (name, SourceFraming::Always(framing)));
+    let always = framings().map(|(name, framing)| (name, SourceFraming::Always(framing)));
     let all: Vec<_> = always.into_iter().chain([("auto", SourceFraming::Auto)]).collect();
     choice(text, "framing", &all, &[])
 }
@@ -86,7 +82,7 @@ pub(super) fn source_framing(text: &str) -> Result<SourceFraming, Mistake> {
 pub(super) fn framing(text: &str) -> Result<Framing, Mistake> {
     let tells = Mistake::new("no framing of a sink: `auto`")
         .hint("only a source can tell; leave it out to frame as it does");
-    if text == "auto" { Err(tells) } else { choice(text, "framing", &FRAMINGS, &[]) }
+    if text == "auto" { Err(tells) } else { choice(text, "framing", &framings(), &[]) }
 }
 
 /// What happens to a message for which there is no room.

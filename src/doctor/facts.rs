@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::unistd::Pid;
 
 use crate::ring::{Feature, Support};
 
@@ -27,8 +29,6 @@ pub struct Facts {
     pub rmem_max: Option<u64>,
     /// `net.core.rmem_default`, in bytes: what a datagram socket has without `receive_buffer`.
     pub rmem_default: Option<u64>,
-    /// The last of `net.ipv4.tcp_rmem`, in bytes: up to where a TCP connection's buffer grows by itself.
-    pub tcp_rmem_max: Option<u64>,
     /// `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
     /// `net.unix.max_dgram_qlen`.
@@ -39,7 +39,7 @@ pub struct Facts {
     pub memory_max: Option<u64>,
     /// Processor time that the control group allows, in thousandths of a core.
     pub cpu_max: Option<u64>,
-    /// Cores that this process may run on.
+    /// Cores that this process may run on (sched_getaffinity(2)), whatever time it may have on them.
     pub cores: usize,
 }
 
@@ -55,20 +55,19 @@ impl Facts {
             open_files: limit(Resource::RLIMIT_NOFILE, |_, hard| hard),
             rmem_max: sysctl("net.core.rmem_max"),
             rmem_default: sysctl("net.core.rmem_default"),
-            tcp_rmem_max: sysctl("net.ipv4.tcp_rmem"),
             somaxconn: sysctl("net.core.somaxconn"),
             max_dgram_qlen: sysctl("net.unix.max_dgram_qlen"),
             capabilities: capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
             memory_max: Group::of_this_process().memory_max(),
             cpu_max: Group::of_this_process().cpu_max(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
         }
     }
 }
 
-/// The last number in a file of one line.
+/// The number in a file of one line.
 fn read_figure(path: &str) -> Option<u64> {
-    line(path)?.split_whitespace().last()?.parse().ok()
+    line(path)?.parse().ok()
 }
 
 fn line(path: impl AsRef<Path>) -> Option<String> {
@@ -78,6 +77,12 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
 fn limit(resource: Resource, which: fn(u64, u64) -> u64) -> Option<u64> {
     let (soft, hard) = getrlimit(resource).ok()?;
     Some(which(soft, hard)).filter(|limit| *limit != RLIM_INFINITY)
+}
+
+/// Not `available_parallelism`, which takes the control group's quota into account: a reactor runs on each of these.
+fn cores() -> usize {
+    let allowed = |set: CpuSet| (0..CpuSet::count()).filter(|&core| set.is_set(core) == Ok(true)).count();
+    sched_getaffinity(Pid::from_raw(0)).map_or(1, allowed)
 }
 
 fn capabilities(status: &str) -> u64 {

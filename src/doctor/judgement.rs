@@ -3,7 +3,7 @@
 //! Lives here: what is enough, what a shortage costs, and what mends it. Never here: reading.
 
 use super::Facts;
-use crate::config::plan::{HostPort, Listen, Plan};
+use crate::config::plan::{Cores, HostPort, Listen, Plan};
 use crate::limits::{BACKLOG, DESCRIPTOR_RESERVE};
 
 const CAP_NET_BIND_SERVICE: u32 = 10;
@@ -22,7 +22,9 @@ pub struct Demand {
     pub receive_buffer: u64,
     /// Connections of all sources together.
     pub connections: u64,
-    /// `max_in_flight`, in bytes, of one core.
+    /// Reactors; `None`: one for each core there is.
+    pub reactors: Option<usize>,
+    /// `max_in_flight`, in bytes, of one reactor.
     pub in_flight: u64,
     /// Whether a source listens on a port below 1024.
     pub low_ports: bool,
@@ -39,6 +41,11 @@ impl Demand {
         Demand {
             receive_buffer: receive_buffers.max().unwrap_or(0) as u64,
             connections: plan.max_connections(),
+            reactors: match &plan.cores {
+                Cores::All => None,
+                Cores::Count(count) => Some(*count),
+                Cores::List(list) => Some(list.len()),
+            },
             in_flight: plan.max_in_flight as u64,
             low_ports: plan.sources.iter().any(|source| match &source.listen {
                 Listen::Tcp(at) | Listen::Udp(at) => is_low(at),
@@ -92,7 +99,7 @@ pub fn judge(facts: &Facts, demand: &Demand) -> Vec<Finding> {
         memory_lock(facts),
         open_files(facts, demand),
         memory(facts, demand),
-        cores(facts),
+        cores(facts, demand),
         backlog(facts),
         receive_buffer(facts, demand),
         udp_buffer(facts, demand),
@@ -184,14 +191,14 @@ fn open_files(facts: &Facts, demand: &Demand) -> Finding {
 }
 
 fn memory(facts: &Facts, demand: &Demand) -> Finding {
-    let wanted = (demand.in_flight + OVERHEAD).saturating_mul(facts.cores as u64);
+    let reactors = reactors(facts, demand);
+    let wanted = (demand.in_flight + OVERHEAD).saturating_mul(reactors);
     let what = "memory of the control group";
     let Some(limit) = facts.memory_max else { return finding(what, "no limit", Verdict::Fine) };
     let verdict = if limit < wanted {
         limits(
             format!(
-                "a stalled sink lets {} cores take up to {}, and the kernel kills what takes more",
-                facts.cores,
+                "a stalled sink lets {reactors} reactors take up to {}, and the kernel kills what takes more",
                 size(wanted)
             ),
             format!("MemoryMax={wanted} in the systemd unit, or a smaller --max-in-flight"),
@@ -202,7 +209,12 @@ fn memory(facts: &Facts, demand: &Demand) -> Finding {
     finding(what, size(limit), verdict)
 }
 
-fn cores(facts: &Facts) -> Finding {
+/// How many there will be: never more than cores.
+fn reactors(facts: &Facts, demand: &Demand) -> u64 {
+    demand.reactors.map_or(facts.cores, |asked| asked.min(facts.cores)) as u64
+}
+
+fn cores(facts: &Facts, demand: &Demand) -> Finding {
     let value = match facts.cpu_max {
         Some(quota) => {
             format!("{}, with a quota of {}.{:03} of them", facts.cores, quota / 1000, quota % 1000)
@@ -210,9 +222,12 @@ fn cores(facts: &Facts) -> Finding {
         None => facts.cores.to_string(),
     };
     let verdict = match facts.cpu_max {
-        Some(quota) if quota < 1000 * facts.cores as u64 => limits(
-            "reactors beyond the quota are throttled together, and latency suffers",
-            format!("--cores {}, or a larger CPUQuota= in the systemd unit", (quota / 1000).max(1)),
+        Some(quota) if quota < 1000 * reactors(facts, demand) => limits(
+            "with less than a core for each reactor all are throttled together, and latency suffers",
+            match (quota / 1000, reactors(facts, demand)) {
+                (_, 1) => "a larger CPUQuota= in the systemd unit".to_owned(),
+                (whole, _) => format!("--cores {}, or a larger CPUQuota= in the systemd unit", whole.max(1)),
+            },
         ),
         Some(_) | None => Verdict::Fine,
     };
@@ -317,7 +332,6 @@ mod tests {
             open_files: Some(1 << 20),
             rmem_max: Some(16 << 20),
             rmem_default: Some(2 << 20),
-            tcp_rmem_max: Some(32 << 20),
             somaxconn: Some(4096),
             max_dgram_qlen: Some(512),
             capabilities: 1 << CAP_NET_BIND_SERVICE,
@@ -331,6 +345,7 @@ mod tests {
         Demand {
             receive_buffer: 0,
             connections: 1000,
+            reactors: None,
             in_flight: 64 << 20,
             low_ports: true,
             datagrams: [true, true],
@@ -358,7 +373,8 @@ mod tests {
             (Facts { memory_lock: Some(0), ..rich() }, "ulimit -l"),
             (Facts { open_files: Some(500), ..rich() }, "LimitNOFILE=2048"),
             (Facts { memory_max: Some(100 << 20), ..rich() }, "MemoryMax="),
-            (Facts { cpu_max: Some(1500), ..rich() }, "--cores 1"),
+            (Facts { cpu_max: Some(1500), ..rich() }, "--cores 1, or"),
+            (Facts { cpu_max: Some(500), cores: 1, ..rich() }, "a larger CPUQuota="),
             (Facts { somaxconn: Some(128), ..rich() }, "net.core.somaxconn=4096"),
             (Facts { rmem_default: Some(212_992), ..rich() }, "receive_buffer=8MiB"),
             (Facts { max_dgram_qlen: Some(10), ..rich() }, "net.unix.max_dgram_qlen=512"),
@@ -397,6 +413,9 @@ mod tests {
         let poor = Facts { max_dgram_qlen: Some(10), rmem_default: Some(1), capabilities: 0, ..rich() };
         let modest = Demand { low_ports: false, datagrams: [false, false], ..demand() };
         assert!(judge(&poor, &modest).iter().all(|finding| finding.verdict == Verdict::Fine));
+        let tight = Facts { memory_max: Some(100 << 20), cpu_max: Some(1500), ..rich() };
+        let one_reactor = Demand { reactors: Some(1), ..demand() };
+        assert!(judge(&tight, &one_reactor).iter().all(|finding| finding.verdict == Verdict::Fine));
     }
 
     #[test]
@@ -406,10 +425,24 @@ mod tests {
         let expected = Demand {
             receive_buffer: 1 << 20,
             connections: 10,
+            // Standard output is one stream.
+            reactors: Some(1),
             in_flight: 64 << 20,
             low_ports: true,
             datagrams: [false, false],
         };
         assert_eq!(Demand::of(&plan), expected);
+        let to = vec!["tcp://127.0.0.1:5514".to_owned()];
+        let from =
+            ["tcp://127.0.0.1:5140", "udp://127.0.0.1:5140", "http://127.0.0.1:5141"].map(str::to_owned);
+        let plan = RunArgs { from: from.to_vec(), to, cores: Some("3".to_owned()), ..RunArgs::default() }
+            .plan()
+            .unwrap();
+        let Demand { connections, reactors, .. } = Demand::of(&plan);
+        assert_eq!(
+            (connections, reactors),
+            (65_536 + 1024, Some(3)),
+            "a datagram socket holds no connections"
+        );
     }
 }

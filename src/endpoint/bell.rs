@@ -25,9 +25,8 @@ impl Bell {
 /// Waits until `look` finds something; whoever changes what it looks at calls `notify_waiters`.
 pub(super) async fn wait_for<T>(changed: &Notify, mut look: impl FnMut() -> Option<T>) -> T {
     loop {
-        // Listens before it looks: on one thread nothing happens between, and several may wait.
-        let mut next = std::pin::pin!(changed.notified());
-        next.as_mut().enable();
+        // Made before it looks: it hears every `notify_waiters` from then on, polled or not.
+        let next = changed.notified();
         if let Some(found) = look() {
             return found;
         }

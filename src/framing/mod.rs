@@ -211,6 +211,9 @@ impl Framer {
     /// The run shares `input` where that is canonical already, and owns its bytes where it is not. After an error the
     /// messages before the mistake are in `runs`, the link must be closed, and every further call repeats the error.
     /// [`Framing::Datagram`] has no meaning on a connection; the configuration refuses it there.
+    ///
+    /// # Errors
+    /// Bytes that are no messages of this framing, or a message that is too long where that closes the link.
     pub fn feed(&mut self, input: Bytes, runs: &mut Vec<Run>) -> Result<(), FramingError> {
         if let Some(mistake) = &self.spent {
             return Err(mistake.clone());
@@ -252,6 +255,9 @@ impl Framer {
     /// came, and is truncated or dropped, or is an error, as the bounds say; with counts and lengths it is torn, for where it
     /// would have ended is unknown. After an error the messages before the mistake are in `runs`, and the rest of this datagram
     /// is lost; the next one is read as if nothing had been.
+    ///
+    /// # Errors
+    /// As [`feed`](Framer::feed).
     pub fn feed_datagram(
         &mut self,
         datagram: Bytes,

@@ -1,10 +1,12 @@
 //! From one wire format to another.
+//!
+//! Lives here: [`reframe`], and what becomes of what the other format cannot say. Never here: finding messages in bytes.
 
 use bytes::Bytes;
 
 use super::counted::Header;
 use super::line::LINE;
-use super::wire::{for_each_payload, frames, slices};
+use super::wire::{for_each_payload, frames, joined, slices};
 use super::{CR, LF, NUL};
 use crate::message::{Framing, Run};
 
@@ -36,11 +38,8 @@ pub fn reframe(run: Run, to: Framing) -> Run {
 
 fn payload_of_one(run: &Run) -> Bytes {
     let payload = frames(run).next().map_or(0..0, |frame| frame.payload);
-    match slices(run, payload) {
-        (head, body) if head.is_empty() => body,
-        (head, body) if body.is_empty() => head,
-        (head, body) => [head, body].concat().into(),
-    }
+    let (head, body) = slices(run, payload);
+    joined(head, body)
 }
 
 fn counted(run: &Run, header: Header) -> Bytes {

@@ -1,6 +1,6 @@
 //! What can be asked of a framed run: where its messages are.
 //!
-//! Lives here: reading of canonical runs. What comes from a link, and may be anything, is read by the framers.
+//! Lives here: reading of canonical runs. Never here: reading of what comes from a link and may be anything, which the framers do.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -81,7 +81,10 @@ fn payload(run: &Run, at: Range<usize>) -> Cow<'_, [u8]> {
 }
 
 /// The two pieces of a run that make up these wire bytes, of its head and of its body, in this order; either may be empty.
-/// They share the run's bytes and keep them alive; nothing is copied. Panics if the range goes beyond the run.
+/// They share the run's bytes and keep them alive; nothing is copied.
+///
+/// # Panics
+/// If the range goes beyond the run.
 pub fn slices(run: &Run, range: Range<usize>) -> (Bytes, Bytes) {
     let (in_head, in_body) = parts(run, range);
     (run.head.slice(in_head), run.body.slice(in_body))

@@ -18,7 +18,7 @@ pub use event::{Accepted, Completion, Datagram, Event, Input};
 pub use gather::Gather;
 pub use token::Token;
 
-use crate::limits::NEAR;
+use crate::limits::NEAR_ROUND_TRIP;
 
 /// What messages travel over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Medium {
 }
 
 impl Medium {
-    /// Whether each message is a datagram of its own.
+    /// Whether it carries datagrams, not a stream.
     pub fn is_datagrams(self) -> bool {
         matches!(self, Medium::Udp | Medium::Unixgram)
     }
@@ -228,7 +228,7 @@ pub trait Socket: Clone {
 
 /// A round trip of zero was not measured.
 fn is_near(round_trip: Duration) -> bool {
-    !round_trip.is_zero() && round_trip <= NEAR
+    !round_trip.is_zero() && round_trip <= NEAR_ROUND_TRIP
 }
 
 #[cfg(test)]
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_round_trip_that_was_measured_tells_whether_a_peer_is_near() {
-        assert!(is_near(NEAR) && is_near(Duration::from_micros(1)));
-        assert!(!is_near(NEAR + Duration::from_micros(1)));
+        assert!(is_near(NEAR_ROUND_TRIP) && is_near(Duration::from_micros(1)));
+        assert!(!is_near(NEAR_ROUND_TRIP + Duration::from_micros(1)));
         assert!(!is_near(Duration::ZERO), "it was not measured");
     }
 }

@@ -146,11 +146,11 @@ impl Ledger {
     /// Enters `messages` that occupy `bytes` of memory until they are settled.
     pub fn admit(&self, way: Way, messages: u32, bytes: usize) -> Ticket {
         self.0.accounts(way).for_each(|account| account.admit(u64::from(messages)));
-        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
         self.ticket(Entry::Alone(way), messages, bytes)
     }
 
     fn ticket(&self, entry: Entry, messages: u32, bytes: usize) -> Ticket {
+        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
         Ticket { books: Rc::clone(&self.0), entry, messages, bytes }
     }
 
@@ -158,7 +158,6 @@ impl Ledger {
     pub fn admit_from(&self, origin: Rc<dyn Origin>, way: Way, bytes: usize) -> Ticket {
         let messages = 1;
         self.0.accounts(way).for_each(|account| account.admit(messages));
-        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
         self.ticket(Entry::Handed(Box::new(Handed { way, origin })), messages as u32, bytes)
     }
 
@@ -167,7 +166,6 @@ impl Ledger {
     pub fn admit_letter(&self, refused: Ticket, sink: usize, bytes: usize) -> Ticket {
         debug_assert_eq!(refused.messages, 1, "messages are refused one by one");
         self.0.sinks[sink].admit(1);
-        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
         self.ticket(Entry::Letter { sink, refused: Some(Box::new(refused)) }, 1, bytes)
     }
 
@@ -199,8 +197,6 @@ impl Ledger {
         let count = u64::from(messages);
         [&self.0.reactor, &self.0.sources[source]].iter().for_each(|account| account.admit(count));
         joint.sinks().for_each(|sink| self.0.sinks[sink].admit(count));
-        let bytes: usize = parts.iter().map(|part| part.bytes).sum();
-        self.0.bytes_in_flight.set(self.0.bytes_in_flight.get() + bytes);
         let joint = Rc::new(Shared { source, joint: RefCell::new(joint), origin });
         let ticket = |(number, part): (usize, &Part)| {
             let entry = Entry::Part { joint: Rc::clone(&joint), number };

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -12,13 +13,14 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::fstat;
 use thiserror::Error;
 
 use super::opening::{Listening, Sources, open_outlet};
 use super::placement::{self, PlacementError};
 use super::report::LedgerFile;
 use crate::config::plan::Plan;
-use crate::reactor::{Books, Broke, Control, Inlet, Outlet, Reactor, Setup};
+use crate::reactor::{Books, Broke, Control, Reactor, Setup, SinkSetup, SourceSetup};
 use crate::ring::{Ring, SetupError, Support};
 use crate::socket::address::AddressError;
 use crate::socket::descriptors::{descriptor_limit, has_descriptors, make_room, shortage_remedy};
@@ -140,18 +142,22 @@ impl Remains {
 
 impl Relay {
     /// Opens, binds and resolves everything in the plan, and starts a reactor on each core. Call [`super::Signals::block`]
-    /// first: threads inherit the mask.
+    /// first: threads inherit the mask. `listens` is called once nothing is waited for any more, before it listens.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left open or running.
-    pub fn start(plan: &Plan) -> Result<Relay, StartError> {
+    pub fn start(plan: &Plan, listens: impl FnOnce()) -> Result<Relay, StartError> {
         raise_descriptor_limit();
         filter::prepare();
         let support = Support::detect()?;
         let cores = placement::place(&plan.cores)?;
         let ledger_file = plan.ledger_file.as_deref().map(open_ledger).transpose()?;
-        let outlets = plan.sinks.iter().map(|sink| open_outlet(sink, cores.len()));
+        let outlets = (0..plan.sinks.len()).map(|number| open_outlet(plan, number, cores.len()));
         let outlets = outlets.collect::<Result<Vec<_>, _>>()?;
+        if let Some(ledger) = &ledger_file {
+            refuse_shared_file(ledger, &outlets)?;
+        }
+        listens();
         let Sources { inlets, listening, files } = Sources::open(&plan.sources, cores.len())?;
         let mut relay = Relay { ledger_file, listening, _files: files, ..Relay::idle(plan)? };
         make_room_for_connections(&relay);
@@ -183,12 +189,12 @@ impl Relay {
 
     fn setup(
         &self,
-        inlets: Vec<Inlet<OwnedFd>>,
-        outlets: &[Outlet<OwnedFd>],
+        inlets: Vec<SourceSetup<OwnedFd>>,
+        outlets: &[SinkSetup<OwnedFd>],
         number: usize,
     ) -> Result<Setup<OwnedFd>, StartError> {
         let control = Arc::new(Control::new(Arc::clone(&self.bell)).map_err(io::Error::from)?);
-        let outlets = outlets.iter().map(Outlet::try_clone).collect::<io::Result<Vec<_>>>()?;
+        let outlets = outlets.iter().map(SinkSetup::try_clone).collect::<io::Result<Vec<_>>>()?;
         let outlets = self.plan.sinks.iter().cloned().zip(outlets).collect();
         let bell = control.bell()?;
         Ok(Setup {
@@ -252,6 +258,24 @@ fn make_room_for_connections(relay: &Relay) {
 
 fn open_ledger(path: &Path) -> Result<LedgerFile, StartError> {
     LedgerFile::open(path).map_err(|error| StartError::Ledger { path: path.to_owned(), error })
+}
+
+/// The books would replace the messages, by whatever name.
+fn refuse_shared_file(ledger: &LedgerFile, outlets: &[SinkSetup<OwnedFd>]) -> Result<(), StartError> {
+    let same = |outlet: &SinkSetup<OwnedFd>| match (outlet, ledger.path().metadata()) {
+        (SinkSetup::File { file, .. }, Ok(known)) if known.is_file() => {
+            fstat(file).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (known.dev(), known.ino()))
+        }
+        _ => false,
+    };
+    if !outlets.iter().any(same) {
+        return Ok(());
+    }
+    let error = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a sink writes to it, and the books would replace the messages",
+    );
+    Err(StartError::Ledger { path: ledger.path().to_owned(), error })
 }
 
 /// Starts a reactor and waits until it is set up. It turns once it gets the go-ahead, and ends if that never comes.

@@ -3,6 +3,7 @@
 //! Lives here: the process's one loop. Never here: whose orders they are (`orders`), what a signal means (`decision`), what a reactor does when it is asked.
 
 use std::os::fd::AsFd;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -153,12 +154,14 @@ impl Relay {
     /// Hears the reactors out, and writes the report.
     fn close_the_books(self, began: Instant, cause: Cause) -> Ended {
         let (books, remains): (Vec<Books>, Vec<_>) = self.threads.into_iter().map(final_books).unzip();
-        let report = Report::new(&self.plan, &books, cause, began.elapsed());
+        let mut report = Report::new(&self.plan, &books, cause, began.elapsed());
         report.log();
-        if let Some(file) = self.ledger_file
-            && let Err(error) = file.write(&report)
+        if let Some(ledger) = self.ledger_file
+            && let Err(error) = ledger.write(&report)
         {
-            error!(%error, ?file, "the ledger cannot be written");
+            let file = ledger.path().display();
+            error!(%error, %file, "the ledger cannot be written; the books are in the line above, make room or name another file");
+            report.is_unwritten = true;
         }
         Ended { report, remains: remains.into_iter().flatten().collect() }
     }
@@ -187,24 +190,31 @@ impl Ended {
 
 /// A reactor's own books, and what is left of it; where it was left behind, what it had published.
 fn final_books(thread: ReactorThread) -> (Books, Option<Remains>) {
-    let published = || Books { totals: thread.control.published.read().totals, ..Books::default() };
-    if !thread.control.published.read().is_drained() {
-        error!(
-            "a reactor did not end in time; it is left behind, and its books are the last that it published"
-        );
-        return (published(), None);
-    }
+    // Of one that has nothing in flight only the goodbyes are waited for, which are bounded each.
+    let patience = if thread.control.published.read().is_drained() { EXPIRE_GRACE } else { Duration::ZERO };
     let mut last_word = None;
-    stay_awake(|| {
-        last_word = thread.last_word.try_recv().ok();
-        last_word.is_some()
-    });
-    let (books, ended) =
-        last_word.or_else(|| thread.last_word.recv().ok()).unwrap_or_else(|| (published(), Ok(())));
-    if let Err(error) = ended {
-        error!("{error}");
+    if !patience.is_zero() {
+        stay_awake(|| {
+            last_word = thread.last_word.try_recv().ok();
+            last_word.is_some()
+        });
     }
-    (books, Some(thread.remains))
+    match last_word.map_or_else(|| thread.last_word.recv_timeout(patience), Ok) {
+        Ok((books, ended)) => {
+            if let Err(error) = ended {
+                error!("{error}");
+            }
+            (books, Some(thread.remains))
+        }
+        Err(why) => {
+            let (said, remains) = match why {
+                RecvTimeoutError::Timeout => ("did not end in time; it is left behind", None),
+                RecvTimeoutError::Disconnected => ("ended without a word", Some(thread.remains)),
+            };
+            error!("a reactor {said}, and its books are the last that it published");
+            (Books { totals: thread.control.published.read().totals, ..Books::default() }, remains)
+        }
+    }
 }
 
 /// Rounded up to whole milliseconds, so that the deadline has passed when poll(2) returns.

@@ -78,7 +78,9 @@ impl Heard {
             Signal::SIGTERM if first => self.begin(Decision::Drain(Cause::Term)),
             Signal::SIGTERM => Decision::GoOn,
             Signal::SIGUSR1 => Decision::LogBooks,
-            Signal::SIGHUP => Decision::Note("HUP changes nothing: this version is configured by its flags"),
+            Signal::SIGHUP => {
+                Decision::Note("HUP changes nothing: this version does not reload its configuration")
+            }
             Signal::SIGUSR2 => {
                 Decision::Note("USR2 changes nothing: this version cannot be upgraded while it runs")
             }

@@ -4,18 +4,21 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::SockRef;
+use tracing::warn;
 
 use super::bring_up::StartError;
-use crate::config::plan::{HostPort, Listen, Sink, Source, Target};
+use crate::config::plan::{HostPort, Listen, Plan, Source, Target};
+use crate::framing::SourceFraming;
 use crate::kernel::{Address, Waits};
-use crate::reactor::{Inlet, Outlet};
+use crate::message::Framing;
+use crate::reactor::{SinkSetup, SourceSetup};
 use crate::socket::address;
 use crate::socket::listener::Seats;
 use crate::socket::sink::{Endpoint, shared_turn};
@@ -55,7 +58,7 @@ impl fmt::Display for Listening {
 /// All sources of a plan, opened.
 pub(super) struct Sources {
     /// For each reactor, its part of each source.
-    pub(super) inlets: Vec<Vec<Inlet<OwnedFd>>>,
+    pub(super) inlets: Vec<Vec<SourceSetup<OwnedFd>>>,
     pub(super) listening: Vec<Listening>,
     /// Ours as long as the relay lives.
     pub(super) files: Vec<Owned>,
@@ -74,7 +77,12 @@ impl Sources {
             for (of_reactor, mut sockets) in sources.inlets.iter_mut().zip(by_reactor) {
                 let is_http = matches!(source.listen, Listen::Http(_));
                 let http = if is_http { sockets.pop().map(TcpListener::from) } else { None };
-                of_reactor.push(Inlet { plan: source.clone(), seats: Arc::clone(&seats), sockets, http });
+                of_reactor.push(SourceSetup {
+                    plan: source.clone(),
+                    seats: Arc::clone(&seats),
+                    sockets,
+                    http,
+                });
             }
         }
         Ok(sources)
@@ -155,49 +163,117 @@ impl Sources {
     }
 }
 
-pub(super) fn open_outlet(sink: &Sink, reactors: usize) -> Result<Outlet<OwnedFd>, StartError> {
+/// The sink of this number, for as many reactors.
+pub(super) fn open_outlet(
+    plan: &Plan,
+    number: usize,
+    reactors: usize,
+) -> Result<SinkSetup<OwnedFd>, StartError> {
+    let sink = &plan.sinks[number];
     let file = match &sink.target {
         Target::Tcp(hosts) => return resolved("tcp", hosts, Address::Tcp),
         Target::Udp(hosts) => return resolved("udp", hosts, Address::Udp),
         Target::Unix(paths) => return Ok(at_paths("unix", paths, Address::Unix)),
         Target::Unixgram(paths) => return Ok(at_paths("unixgram", paths, Address::Unixgram)),
         Target::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
-        Target::File(path) => open_file(path)?.into(),
-        Target::Service(push) => return Ok(Outlet::Service(push.clone())),
+        Target::File(path) => open_file(path, delimiter(plan, number))?.into(),
+        Target::Service(push) => return Ok(SinkSetup::Service(push.clone())),
     };
     let waits = if file.is_terminal() { Waits::InThread } else { Waits::Anywhere };
     let turns = (reactors > 1).then(shared_turn).transpose().map_err(io::Error::from)?;
-    Ok(Outlet::File { file, waits, turns: turns.map(|turn| (turn.heard, turn.rung)) })
+    Ok(SinkSetup::File { file, waits, turns: turns.map(|turn| (turn.heard, turn.rung)) })
 }
 
 fn resolved(
     scheme: &str,
     hosts: &[HostPort],
     address: fn(SocketAddr) -> Address,
-) -> Result<Outlet<OwnedFd>, StartError> {
+) -> Result<SinkSetup<OwnedFd>, StartError> {
     let endpoint = |host: &HostPort| -> Result<Endpoint, StartError> {
         let addresses = address::resolve(host)?.into_iter().map(address).collect();
         Ok(Endpoint { name: format!("{scheme}://{host}"), addresses })
     };
-    Ok(Outlet::Remote(hosts.iter().map(endpoint).collect::<Result<_, _>>()?))
+    Ok(SinkSetup::Remote(hosts.iter().map(endpoint).collect::<Result<_, _>>()?))
 }
 
 /// Nothing is looked at: a receiver may come later.
-fn at_paths(scheme: &str, paths: &[PathBuf], address: fn(PathBuf) -> Address) -> Outlet<OwnedFd> {
+fn at_paths(scheme: &str, paths: &[PathBuf], address: fn(PathBuf) -> Address) -> SinkSetup<OwnedFd> {
     let endpoint = |path: &PathBuf| Endpoint {
         name: format!("{scheme}:{}", path.display()),
         addresses: vec![address(path.clone())],
     };
-    Outlet::Remote(paths.iter().map(endpoint).collect())
+    SinkSetup::Remote(paths.iter().map(endpoint).collect())
+}
+
+/// What every message in a sink ends with, if that is one byte.
+fn delimiter(plan: &Plan, sink: usize) -> Option<u8> {
+    let own = plan.sinks[sink].framing.map(SourceFraming::Always);
+    let sources = plan.sources.iter().filter(|source| source.to.contains(&sink));
+    let ends = |framing| match framing {
+        // What has no end by itself is written as a line.
+        SourceFraming::Always(Framing::Line | Framing::Datagram) => Some(b'\n'),
+        SourceFraming::Always(Framing::Nul) => Some(0),
+        SourceFraming::Always(Framing::Octet | Framing::U32) | SourceFraming::Auto => None,
+    };
+    let mut all = sources.map(|source| ends(own.unwrap_or(source.framing)));
+    // Dead letters have no source.
+    let first = all.next().unwrap_or_else(|| ends(own.unwrap_or(Framing::Line.into())));
+    first.filter(|_| all.all(|end| end == first))
 }
 
 /// Only a regular file has an end to append to, which is where each reactor finds what the others wrote (open(2), O_APPEND).
-fn open_file(path: &Path) -> Result<File, StartError> {
+fn open_file(path: &Path, delimiter: Option<u8>) -> Result<File, StartError> {
     let refused = |error, remedy| StartError::File { path: path.to_owned(), error, remedy };
     if path.metadata().is_ok_and(|known| !known.is_file()) {
         let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
         return Err(refused(error, "for a pipe or a terminal, use --to stdout and redirect it"));
     }
     let opened = OpenOptions::new().append(true).create(true).open(path);
-    opened.map_err(|error| refused(error, "name a file in a folder that exists and may be written to"))
+    let file = opened
+        .map_err(|error| refused(error, "name a file in a folder that exists and may be written to"))?;
+    if let Some(delimiter) = delimiter.filter(|end| last_byte(path).is_some_and(|last| last != *end)) {
+        warn!(file = %path.display(), "it ends in the middle of a message, which ends here");
+        (&file).write_all(&[delimiter]).map_err(|error| refused(error, "make room, or name another file"))?;
+    }
+    Ok(file)
+}
+
+/// What a file ends with: a relay that was killed, or gave up at a full disk, may have left half a message. `None` if it is empty, or may
+/// not be read.
+fn last_byte(path: &Path) -> Option<u8> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::End(-1)).ok()?;
+    let mut last = [0];
+    file.read_exact(&mut last).ok()?;
+    Some(last[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunArgs;
+
+    #[test]
+    fn half_a_message_at_the_end_of_a_file_is_ended_before_the_next_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let after = |content: &[u8], from: &str, options: &str| {
+            std::fs::write(&path, content).unwrap();
+            let to = vec![format!("file:{}{options}", path.display())];
+            let from = from.split(' ').map(str::to_owned).collect();
+            let plan = RunArgs { from, to, ..RunArgs::default() }.plan().unwrap();
+            drop(open_outlet(&plan, 0, 1).unwrap());
+            std::fs::read(&path).unwrap()
+        };
+        let line = "tcp://127.0.0.1:0?framing=line";
+        assert_eq!(after(b"one\ntw", line, ""), b"one\ntw\n");
+        assert_eq!(after(b"one\ntw", "udp://127.0.0.1:0", ""), b"one\ntw\n");
+        assert_eq!(after(b"one\0tw", line, "?framing=nul"), b"one\0tw\0");
+        assert_eq!(after(b"one\n", line, ""), b"one\n");
+        assert_eq!(after(b"", line, ""), b"");
+        for counted in ["tcp://127.0.0.1:0?framing=octet", "tcp://127.0.0.1:0?framing=auto"] {
+            assert_eq!(after(b"3 one3 t", counted, ""), b"3 one3 t", "where it is torn cannot be told");
+            assert_eq!(after(b"one\ntw", &format!("{line}&name=a {counted}"), ""), b"one\ntw");
+        }
+    }
 }

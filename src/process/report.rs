@@ -3,12 +3,14 @@
 //! Lives here: what is said. Never here: when the relay ends.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use tracing::{error, info, warn};
@@ -32,6 +34,9 @@ pub struct Report {
     pub sources: BTreeMap<String, Totals>,
     /// By the sink's name.
     pub sinks: BTreeMap<String, SinkBooks>,
+    /// Whether it could not be written where it was to be.
+    #[serde(skip)]
+    pub(super) is_unwritten: bool,
 }
 
 /// A sink's books, and what it had not settled when time was up.
@@ -68,12 +73,14 @@ impl Report {
                     (one.name.clone(), sink_books(total(|books| books.sinks.clone(), n), books, n))
                 })
                 .collect(),
+            is_unwritten: false,
         }
     }
 
-    /// 0: nothing abandoned. 1: the relay broke, and nothing was abandoned. 3: something was.
+    /// 0: nothing abandoned. 1: nothing was abandoned, but the relay broke, or its ledger could not be written. 3: something was.
     pub fn exit_code(&self) -> ExitCode {
         match (self.totals.abandoned + self.totals.in_flight, self.cause) {
+            (0, _) if self.is_unwritten => ExitCode::from(super::COULD_NOT_RUN),
             (0, Cause::Error) => ExitCode::from(super::COULD_NOT_RUN),
             (0, Cause::Term | Cause::Int | Cause::Asked | Cause::Forced | Cause::Deadline) => {
                 ExitCode::SUCCESS
@@ -137,7 +144,7 @@ fn sink_books(totals: Totals, books: &[Books], index: usize) -> SinkBooks {
 
 /// Where the report is written as JSON.
 #[derive(Debug)]
-pub struct LedgerFile {
+pub(super) struct LedgerFile {
     path: PathBuf,
     /// A pipe or a device is written to as it is; a file is replaced as a whole.
     replace: bool,
@@ -158,23 +165,38 @@ impl LedgerFile {
         Ok(LedgerFile { path: path.to_owned(), replace })
     }
 
-    /// Writes the report. A reader sees either the whole of it or what was there before.
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the report. A reader sees either the whole of it or what was there before. A pipe that nobody reads is not waited for.
     ///
     /// # Errors
-    /// As write(2), fsync(2) and rename(2).
+    /// As open(2), write(2), fsync(2) and rename(2).
     pub(super) fn write(&self, report: &Report) -> io::Result<()> {
         let mut json = serde_json::to_vec_pretty(report)?;
         json.push(b'\n');
         if !self.replace {
-            return fs::write(&self.path, json);
+            let without_waiting = OFlag::O_NONBLOCK.bits();
+            let opened = OpenOptions::new().write(true).custom_flags(without_waiting).open(&self.path);
+            return opened?.write_all(&json);
         }
         let mut unfinished = self.path.clone().into_os_string();
         unfinished.push(".unfinished");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)
+        let written = write_whole(Path::new(&unfinished), &json);
+        let replaced = written.and_then(|()| fs::rename(&unfinished, &self.path));
+        if replaced.is_err() {
+            let _ = fs::remove_file(&unfinished);
+        }
+        replaced
     }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -219,6 +241,23 @@ mod tests {
         assert_eq!(books["sinks"]["stdout"]["unsettled"], 2);
         assert_eq!(books["sinks"]["stdout"]["oldest_micros"], 7);
         assert_eq!(books["sources"].as_object().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_ledger_that_is_not_written_leaves_nothing_and_shows_in_the_exit_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, book) = (folder.path().join("pipe"), folder.path().join("book"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut report = report(0, Cause::Term);
+        assert!(LedgerFile::open(&pipe).unwrap().write(&report).is_err(), "nobody reads it");
+        assert!(LedgerFile::open(Path::new("/dev/full")).unwrap().write(&report).is_err());
+        // A folder cannot be replaced by a file, which is found out only when that is written.
+        let ledger = LedgerFile::open(&book).unwrap();
+        fs::create_dir(&book).unwrap();
+        assert!(ledger.write(&report).is_err());
+        assert!(!folder.path().join("book.unfinished").exists());
+        report.is_unwritten = true;
+        assert_eq!(format!("{:?}", report.exit_code()), format!("{:?}", ExitCode::from(1)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Instant;
 use nix::sys::eventfd::EventFd;
 
 use crate::ledger::Published;
-use crate::limits::AWAKE;
+use crate::limits::SPIN_MAX;
 use crate::ring::Doorbell;
 
 /// What the coordinator asks for. It only ever rises.
@@ -31,10 +31,10 @@ impl Phase {
     const ALL: [Phase; 4] = [Phase::Run, Phase::Drain, Phase::Expire, Phase::Halt];
 }
 
-/// Waits awake until `is_so`, for at most [`AWAKE`]; whoever shares the processor has it meanwhile.
+/// Waits awake until `is_so`, for at most [`SPIN_MAX`]; whoever shares the processor has it meanwhile.
 pub fn stay_awake(mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
-    while !is_so() && since.elapsed() < AWAKE {
+    while !is_so() && since.elapsed() < SPIN_MAX {
         thread::yield_now();
     }
 }

@@ -84,7 +84,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             Event::Received(lease) => self.received(key, lease, now),
             Event::Datagram(datagram) => self.datagram(key, datagram, now),
             Event::EndOfStream => self.ended(key, now),
-            Event::ReceiveFailed(Errno::ENOBUFS | Errno::ECANCELED | Errno::EINTR) => {}
+            // Nor is it the end of a connection that our kernel is short of memory.
+            Event::ReceiveFailed(Errno::ENOBUFS | Errno::ECANCELED | Errno::EINTR | Errno::ENOMEM) => {}
             Event::ReceiveFailed(errno) => self.failed(key, errno),
             Event::Accepted(_)
             | Event::Watched(_)

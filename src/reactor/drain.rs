@@ -6,11 +6,10 @@
 use std::time::Instant;
 
 use super::dispatch::Owner;
-use super::turn::SOON;
 use super::{Phase, Reactor};
 use crate::kernel::{Accepted, Input, Kernel, Medium};
 use crate::lifecycle::{Event, Stage};
-use crate::limits::{ACCEPT_RETRY_DRAINING, QUIET, QUIET_AFTER_FIN};
+use crate::limits::{ACCEPT_RETRY_DRAINING, LINGER_LOOK_MIN, QUIET, QUIET_AFTER_FIN};
 use crate::socket::source::Intake;
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
@@ -151,7 +150,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 continue;
             }
             self.lingering.push(key);
-            let look = if until <= now { now + QUIET_AFTER_FIN } else { until.max(now + SOON) };
+            let look = if until <= now { now + QUIET_AFTER_FIN } else { until.max(now + LINGER_LOOK_MIN) };
             next_look = Some(next_look.map_or(look, |earliest: Instant| earliest.min(look)));
         }
         self.next_look = next_look;
@@ -222,13 +221,17 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     }
 
     /// Goes on to the next stage when this one is over.
-    pub(super) fn conclude(&mut self) {
+    pub(super) fn conclude(&mut self, now: Instant) {
         if self.is_sealed() {
             self.on(Event::IntakeOver, Self::end_streams);
             // A queue is told of what was settled before the exit counts as safe.
-            if self.ledger.totals().in_flight == 0 && self.fed.iter().all(|fed| fed.inlet.is_settled()) {
+            if self.ledger.totals().in_flight == 0 && self.has_told_all() {
                 self.on(Event::AllSettled, |_| {});
             }
+        }
+        // The end may have been asked for before it came to that, and nothing else need wake it.
+        if self.control.asked() == Phase::Halt {
+            self.on(Event::HaltAsked, |reactor| reactor.close_sinks(now));
         }
         let services_are_gone = self.fed.iter().all(|fed| fed.inlet.is_closed());
         if services_are_gone && self.lanes.iter().all(|lane| lane.exit.is_closed()) {

@@ -150,7 +150,7 @@ impl<K: Kernel<Owner = Owner>> Exit<K> {
     /// Lets go of everything, without a word to anybody.
     pub(super) fn abandon(&mut self) {
         match self {
-            Exit::Socket(link) => link.queue_mut().abandon(),
+            Exit::Socket(link) => link.abandon(),
             Exit::Service(outlet) => outlet.give_up(),
         }
     }

@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use nix::errno::Errno;
+use slab::Slab;
 use tracing::{debug, warn};
 
 use super::dispatch::Owner;
+use super::routes::{Block, Route};
 use super::{Reactor, SourceOf};
 use crate::config::plan::{Overflow, Source};
 use crate::framing::{Bounds, Framer, FramingError};
@@ -200,7 +202,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         }
         let all = 0..lease.as_ref().len();
         link.touched(all.len(), now);
-        let (bytes, occupied) = keep(lease, all, &mut self.lanes[link.route.copies_to()].block);
+        let (bytes, occupied) = keep(lease, all, &link.route, &mut self.blocks);
         let framed = link.framer.feed(bytes, &mut self.runs);
         self.offer_runs(key, occupied, now);
         match framed {
@@ -227,7 +229,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             return self.take_turns(key, now);
         }
         let link = &mut self.links[key];
-        let (bytes, occupied) = keep(lease, payload, &mut self.lanes[link.route.copies_to()].block);
+        let (bytes, occupied) = keep(lease, payload, &link.route, &mut self.blocks);
         let framed = link.framer.feed_datagram(bytes, cut, &mut self.runs);
         self.offer_runs(key, occupied, now);
         match framed {
@@ -238,6 +240,14 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             }
         }
         self.take_turns(key, now);
+    }
+
+    fn note_truncated(&self, source: usize, messages: u32, now: Instant) {
+        let SourceOf { plan, seats } = &self.sources[source];
+        if seats.announces(Notice::Truncation, now) {
+            let (source, max_message) = (&plan.name, plan.max_message);
+            warn!(source, messages, max_message, "truncated to max_message");
+        }
     }
 
     fn note_drops(&mut self, source: usize, more: u32, now: Instant) {
@@ -278,7 +288,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             self.fail(source, &route, tally.dropped);
         }
         if tally.truncated > 0 {
-            debug!(messages = tally.truncated, "truncated to max_message");
+            self.note_truncated(source, tally.truncated, now);
         }
         let mut runs = std::mem::take(&mut self.runs);
         for run in runs.drain(..) {
@@ -391,16 +401,20 @@ fn is_allowed(source: &Source, client: IpAddr) -> bool {
 }
 
 /// Received bytes as long as they are needed, and the memory that they occupy. A short receive is copied next to the one before
-/// it for the same sink link, so that it does not hold a whole buffer; blocks are per sink link, so that a slow one does not
-/// hold what others have copied.
+/// it along the same links, so that it does not hold a whole buffer; what is divided among links is copied when it is.
 fn keep<L: AsRef<[u8]> + Send + 'static>(
     lease: L,
     part: Range<usize>,
-    block: &mut BytesMut,
+    route: &Route,
+    blocks: &mut Slab<Block>,
 ) -> (Bytes, usize) {
     if part.len() >= COPY_BELOW {
         return (Bytes::from_owner(lease).slice(part), BUFFER_SIZE);
     }
+    if route.divides() {
+        return (Bytes::from_owner(lease).slice(part), 0);
+    }
+    let block = &mut blocks[route.block()].bytes;
     let received = &lease.as_ref()[part];
     if block.capacity() < received.len() {
         *block = BytesMut::with_capacity(COPY_BLOCK);

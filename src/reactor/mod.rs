@@ -25,7 +25,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use slab::Slab;
 use thiserror::Error;
 
@@ -33,9 +32,9 @@ pub use control::{Control, Phase, stay_awake};
 pub use dispatch::Owner;
 use exit::Exit;
 use gathering::Gathering;
-use routes::{Pool, Route};
+use routes::{Block, Pool, Route};
 use services::Fed;
-pub use setup::{Inlet, Outlet, Setup, medium_of};
+pub use setup::{Setup, SinkSetup, SourceSetup, medium_of};
 
 use unarmed::Unarmed;
 
@@ -67,6 +66,8 @@ pub struct Reactor<K: Kernel<Owner = Owner>> {
     lanes: Vec<Lane<K>>,
     /// For each sink, its links among the lanes.
     pools: Vec<Pool>,
+    /// Where short receives are copied.
+    blocks: Slab<Block>,
     /// Inlets from services.
     fed: Vec<Fed>,
     /// What services wake it with.
@@ -123,8 +124,6 @@ struct Lane<K: Kernel> {
     load: usize,
     /// Those of them that wait until this link has sent some of its share.
     held_back: Vec<usize>,
-    /// Where short receives for this link are copied.
-    block: BytesMut,
 }
 
 /// What was not settled when time was up.
@@ -196,10 +195,15 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         if self.stage != Stage::Halted {
             self.stage = Stage::Halted;
             self.lanes.iter_mut().for_each(|lane| lane.exit.abandon());
-            let sealed = true;
-            self.control.published.publish(&self.ledger.totals(), sealed);
-            self.control.report_broken();
+            self.tell_end();
         }
+    }
+
+    /// Publishes its last books, which nobody adds to any more.
+    fn tell_end(&self) {
+        let sealed = true;
+        self.control.published.publish(&self.ledger.totals(), sealed);
+        self.control.report_broken();
     }
 
     fn books(&mut self) -> Books {

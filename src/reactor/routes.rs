@@ -6,6 +6,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::{Lane, Owner, Reactor};
 use crate::config::plan::{Balance, Key, Overflow, Sink};
 use crate::framing::reframe;
@@ -93,6 +95,16 @@ pub(super) struct Route {
     legs: Vec<Leg>,
     /// Every link that a message may go to.
     lanes: Vec<usize>,
+    /// Which block its short receives are copied into.
+    block: usize,
+}
+
+/// Where short receives are copied, next to each other, of all routes along the same links: so none of these holds what only another
+/// has still to send.
+pub(super) struct Block {
+    lanes: Vec<usize>,
+    routes: usize,
+    pub(super) bytes: BytesMut,
 }
 
 enum Leg {
@@ -121,16 +133,20 @@ impl Route {
         &self.lanes
     }
 
-    /// The link next to whose copies its short messages are copied.
-    pub(super) fn copies_to(&self) -> usize {
-        self.lanes[0]
+    /// Whether each message finds its own way, and is copied for it.
+    pub(super) fn divides(&self) -> bool {
+        self.legs.iter().any(|leg| matches!(leg, Leg::Keyed { .. }))
+    }
+
+    pub(super) fn block(&self) -> usize {
+        self.block
     }
 }
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// A route for a new link of `source`: through each of its sinks, by the links that have least to do.
     pub(super) fn open_route(&mut self, source: usize) -> Route {
-        let mut route = Route { legs: Vec::new(), lanes: Vec::new() };
+        let mut route = Route { legs: Vec::new(), lanes: Vec::new(), block: 0 };
         for &sink in &self.sources[source].plan.to {
             match &self.pools[sink] {
                 Pool::Any(lanes) => route.add(self.least_loaded(lanes)),
@@ -142,7 +158,16 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             }
         }
         route.lanes.iter().for_each(|&lane| self.lanes[lane].load += 1);
+        route.block = self.block_of(&route.lanes);
+        self.blocks[route.block].routes += 1;
         route
+    }
+
+    fn block_of(&mut self, lanes: &[usize]) -> usize {
+        let known = self.blocks.iter().find(|(_, block)| block.lanes == lanes).map(|(block, _)| block);
+        known.unwrap_or_else(|| {
+            self.blocks.insert(Block { lanes: lanes.to_vec(), routes: 0, bytes: BytesMut::new() })
+        })
     }
 
     fn least_loaded(&self, lanes: &[usize]) -> usize {
@@ -153,10 +178,15 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     /// The link that used it is gone.
     pub(super) fn close_route(&mut self, route: &Route) {
         route.lanes.iter().for_each(|&lane| self.lanes[lane].load -= 1);
+        let block = &mut self.blocks[route.block];
+        block.routes -= 1;
+        if block.routes == 0 {
+            self.blocks.remove(route.block);
+        }
     }
 
     /// Enters messages into the books, and hands them to the queues of the route's links. `buffer` is the memory that they share
-    /// with nobody else.
+    /// with nobody else; none of what is short, or follows other messages.
     pub(super) fn offer(&mut self, source: usize, route: &Route, run: Run, buffer: usize, now: Instant) {
         if self.overflows(source, route) {
             return self.fail(source, route, run.messages);
@@ -164,12 +194,16 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         match &route.legs[..] {
             [Leg::Lane(lane)] => self.offer_one(source, *lane, run, buffer, now),
             [Leg::Keyed { keyed, .. }] => {
-                for (lane, run) in partition(run, |message| keyed.lane(message)) {
+                let parts = partition(run, buffer > 0, |message| keyed.lane(message));
+                let buffer = if parts.len() == 1 { buffer } else { 0 };
+                for (lane, run) in parts {
                     self.offer_one(source, lane, run, buffer, now);
                 }
             }
-            legs if legs.iter().any(|leg| matches!(leg, Leg::Keyed { .. })) => {
-                for (lanes, run) in segments(&run, |message| lanes_of(legs, message)) {
+            legs if route.divides() => {
+                let stretches = segments(run, buffer > 0, |message| lanes_of(legs, message));
+                let buffer = if stretches.len() == 1 { buffer } else { 0 };
+                for (lanes, run) in stretches {
                     self.offer_each(source, &lanes, &run, buffer, None, now);
                 }
             }

@@ -62,6 +62,10 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                     error!("a service panicked; the message is above");
                 }
             }
+            if ended.is_err() {
+                // What they had in hand is abandoned by now as well.
+                self.tell_end();
+            }
             ended
         });
         (self.books(), ended)
@@ -76,7 +80,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             self.kernel.park(Some(Duration::ZERO), Duration::ZERO, 0)?;
             self.sleep(&completions).await?;
             // What is left of it after a panic is counted and dropped, nothing else.
-            catch_unwind(AssertUnwindSafe(|| self.turn())).unwrap_or(Err(io::Error::other("panicked")))?;
+            let turn = AssertUnwindSafe(|| self.turn().map_err(Broke::from));
+            catch_unwind(turn).unwrap_or(Err(Broke::Panicked))?;
         }
         Ok(())
     }

@@ -16,7 +16,6 @@ use crate::endpoint::{Deliveries, Feed, Inlet, Letter, Pulled};
 use crate::kernel::Kernel;
 use crate::ledger::Outcome;
 use crate::lifecycle::Stage;
-use crate::limits::RUN_OVERHEAD;
 use crate::message::{Framing, Run};
 
 /// One source's inlet from its service.
@@ -102,8 +101,9 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             let Some(to) = self.lanes[lane].dead_letter else { continue };
             for Letter { payload, ticket } in self.lanes[lane].exit.letters() {
                 let to = &mut self.lanes[self.pools[to].any(&payload)];
-                let (run, bytes) = to.framed(run_of(payload), 0);
-                let ticket = self.ledger.admit_letter(ticket, to.sink, bytes + RUN_OVERHEAD);
+                // Not as a part of what it came in, which it would hold.
+                let (run, bytes) = to.framed(run_of(Bytes::copy_from_slice(&payload)), 0);
+                let ticket = self.ledger.admit_letter(ticket, to.sink, bytes);
                 to.take(run, ticket, self.stage, now);
             }
         }

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use slab::Slab;
 
 use super::dispatch::Owner;
@@ -25,7 +24,7 @@ use super::unarmed::Unarmed;
 use super::{Control, Lane, Reactor, SourceOf};
 use crate::config::plan::{Listen, Overflow, Sink, Source, Target};
 use crate::config::services::Push;
-use crate::endpoint::{self, Bell};
+use crate::endpoint::{Bell, Inlet, Outlet};
 use crate::kernel::{Kernel, Medium, Waits};
 use crate::ledger::Ledger;
 use crate::lifecycle::Stage;
@@ -47,15 +46,15 @@ pub struct Setup<S> {
     /// [`GATHER_DATAGRAMS`]: crate::limits::GATHER_DATAGRAMS
     pub gather: Option<Duration>,
     /// One for each source, in the plan's order.
-    pub inlets: Vec<Inlet<S>>,
+    pub inlets: Vec<SourceSetup<S>>,
     /// One for each sink, in the plan's order.
-    pub outlets: Vec<(Sink, Outlet<S>)>,
+    pub outlets: Vec<(Sink, SinkSetup<S>)>,
     /// Its number among the relay's reactors, from 0.
     pub number: usize,
 }
 
 /// A source as one reactor has it.
-pub struct Inlet<S> {
+pub struct SourceSetup<S> {
     /// What the plan says of it.
     pub plan: Source,
     /// The seats that it shares with the other reactors.
@@ -67,7 +66,7 @@ pub struct Inlet<S> {
 }
 
 /// A sink as one reactor has it.
-pub enum Outlet<S> {
+pub enum SinkSetup<S> {
     /// Its endpoints, in the plan's order.
     Remote(Vec<Endpoint>),
     /// A service, which its own client connects to.
@@ -83,16 +82,16 @@ pub enum Outlet<S> {
     },
 }
 
-impl Outlet<OwnedFd> {
+impl SinkSetup<OwnedFd> {
     /// The same sink for one more reactor.
     ///
     /// # Errors
     /// As dup(2).
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
-            Outlet::Remote(endpoints) => Ok(Outlet::Remote(endpoints.clone())),
-            Outlet::Service(push) => Ok(Outlet::Service(push.clone())),
-            Outlet::File { file, waits, turns } => Ok(Outlet::File {
+            SinkSetup::Remote(endpoints) => Ok(SinkSetup::Remote(endpoints.clone())),
+            SinkSetup::Service(push) => Ok(SinkSetup::Service(push.clone())),
+            SinkSetup::File { file, waits, turns } => Ok(SinkSetup::File {
                 file: file.try_clone()?,
                 waits: *waits,
                 turns: turns.as_ref().map(both_again).transpose()?,
@@ -142,6 +141,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             links: Slab::new(),
             lanes,
             pools,
+            blocks: Slab::new(),
             fed: Vec::new(),
             rings,
             is_hosted: false,
@@ -188,7 +188,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     fn open_source<S: Into<K::Socket>>(
         &mut self,
-        inlet: Inlet<S>,
+        inlet: SourceSetup<S>,
         number: usize,
         now: Instant,
     ) -> Option<Service> {
@@ -205,8 +205,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
 
     /// The service that feeds a source, to be started later.
     fn open_inlet(&mut self, source: usize, http: Option<TcpListener>, reactor: usize) -> Option<Service> {
-        let route = Rc::new(self.open_route(source));
-        let (inlet, feed) = endpoint::Inlet::new(self.rings.clone());
+        let (inlet, feed) = Inlet::new(self.rings.clone());
         let Source { name, listen, max_message, framing, .. } = &self.sources[source].plan;
         let (name, lines) = (name.clone(), *framing == Framing::Line.into());
         let service = match (listen, http) {
@@ -218,6 +217,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
             // Another reactor listens there.
             _ => return None,
         };
+        let route = Rc::new(self.open_route(source));
         self.fed.push(Fed { source, inlet, route });
         Some(service)
     }
@@ -234,14 +234,15 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
                 let key = self.open_link(source, socket.into(), medium, now);
                 self.begin_receiving(key);
             } else {
-                self.listeners.insert(Listener::new(source, socket.into(), medium));
+                let name = &self.sources[source].plan.name;
+                self.listeners.insert(Listener::new(source, name, socket.into(), medium));
             }
         }
     }
 }
 
 /// What is kept of `max_in_flight` for reading what is thrown away.
-fn reserve<S>(inlets: &[Inlet<S>], max_in_flight: usize) -> usize {
+fn reserve<S>(inlets: &[SourceSetup<S>], max_in_flight: usize) -> usize {
     match inlets.iter().any(|inlet| inlet.plan.overflow == Overflow::DropNewest) {
         true => (max_in_flight / 8).max(DROP_RESERVE_MIN),
         false => 0,
@@ -252,16 +253,15 @@ type Lanes<K> = (Vec<Lane<K>>, Vec<Pool>);
 
 fn open_lanes<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
     kernel: &mut K,
-    outlets: Vec<(Sink, Outlet<S>)>,
+    outlets: Vec<(Sink, SinkSetup<S>)>,
     (rings, services): (&Bell, &mut Vec<Service>),
     now: Instant,
 ) -> io::Result<Lanes<K>> {
     let (mut lanes, mut pools) = (Vec::new(), Vec::new());
     for (index, (sink, outlet)) in outlets.into_iter().enumerate() {
         let (exits, pool) = match outlet {
-            Outlet::Service(plan) => {
-                let (outlet, deliveries) =
-                    endpoint::Outlet::new(&sink.name, rings.clone(), sink.dead_letter.is_some());
+            SinkSetup::Service(plan) => {
+                let (outlet, deliveries) = Outlet::new(&sink.name, rings.clone(), sink.dead_letter.is_some());
                 services.push(Service::Push { plan, deliveries });
                 (vec![Exit::Service(outlet)], Pool::Any(vec![lanes.len()]))
             }
@@ -278,7 +278,6 @@ fn open_lanes<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
             dead_letter: sink.dead_letter,
             load: 0,
             held_back: Vec::new(),
-            block: BytesMut::new(),
         }));
     }
     Ok((lanes, pools))
@@ -294,18 +293,18 @@ fn with_letters<K: Kernel>(mut link: SinkLink<K>, sink: &Sink) -> Exit<K> {
 fn open_links<K: Kernel<Owner = Owner>, S: Into<K::Socket>>(
     kernel: &mut K,
     sink: &Sink,
-    outlet: Outlet<S>,
+    outlet: SinkSetup<S>,
     first: usize,
     now: Instant,
 ) -> io::Result<(Vec<SinkLink<K>>, Pool)> {
     match outlet {
-        Outlet::File { file, waits, turns } => {
+        SinkSetup::File { file, waits, turns } => {
             let turn = turns.map(|(heard, rung)| Turn::new(heard.into(), rung.into()));
             let link = FileSink::new(Owner::sink(first), sink.name.clone(), file.into(), waits, turn);
             Ok((vec![SinkLink::File(link)], Pool::Any(vec![first])))
         }
-        Outlet::Service(_) => unreachable!("a service has no sockets of ours"),
-        Outlet::Remote(endpoints) => {
+        SinkSetup::Service(_) => unreachable!("a service has no sockets of ours"),
+        SinkSetup::Remote(endpoints) => {
             let names: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
             let (orders, pool) = plan_pool(sink, &names, first);
             let (terms, endpoints) =

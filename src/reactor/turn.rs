@@ -13,7 +13,7 @@ use super::{Lane, Phase, Reactor, stay_awake};
 use crate::config::plan::Overflow;
 use crate::kernel::Kernel;
 use crate::lifecycle::Stage;
-use crate::limits::{AHEAD, BUFFER_SIZE, BUFFERS_OFFERED_MAX};
+use crate::limits::{BUFFER_SIZE, BUFFERS_OFFERED_MAX, UNSENT_HIGH_WATER};
 
 impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn turn(&mut self) -> io::Result<()> {
@@ -29,7 +29,7 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.post_letters(now); // what was refused → the queues of dead letters
         self.flush(now); // one gathered send a link
         self.replenish(now); // buffers and seats → links that wait for them
-        self.conclude(); // sealed? drained? halted?
+        self.conclude(now); // sealed? drained? halted?
         self.publish(); // books → coordinator
         self.stay_awake(); // until the coordinator has answered
         self.close_gone(); // unless it asked for the end
@@ -157,7 +157,13 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     fn publish(&mut self) {
         let totals = self.ledger.totals();
         debug_assert!(totals.balances(), "the books balance at every moment: {totals:?}");
-        self.control.published.publish(&totals, self.is_sealed());
+        let is_over = self.is_sealed() && self.has_told_all();
+        debug_assert_eq!(
+            is_over && totals.in_flight == 0,
+            matches!(self.stage, Stage::Drained | Stage::Expired | Stage::Closing | Stage::Halted),
+            "the coordinator takes for drained what is"
+        );
+        self.control.published.publish(&totals, is_over);
         if self.owes_report {
             self.control.report();
         }
@@ -182,6 +188,11 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn is_sealed(&self) -> bool {
         let fed = self.fed.iter().any(|fed| !fed.inlet.is_sealed());
         self.stage != Stage::Running && self.listeners.is_empty() && self.links.is_empty() && !fed
+    }
+
+    /// Whether every queue and client has been told what became of its messages. One that will not be is gone by the end of its time.
+    pub(super) fn has_told_all(&self) -> bool {
+        self.fed.iter().all(|fed| fed.inlet.is_settled())
     }
 
     /// Whether one more buffer for this link may be read by a plain system call. What is only counted takes no room, nor does what
@@ -219,8 +230,8 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
     pub(super) fn has_enough(&self, lane: usize, can_wait: bool, now: Instant) -> bool {
         let Lane { exit, held_back, .. } = &self.lanes[lane];
         let (share, ahead) = match held_back.is_empty() {
-            true => (self.share(), AHEAD),
-            false => (self.share() / 4 * 3, AHEAD / 2),
+            true => (self.share(), UNSENT_HIGH_WATER),
+            false => (self.share() / 4 * 3, UNSENT_HIGH_WATER / 2),
         };
         let is_busy = exit.unsent_bytes() >= ahead && exit.stalls_at(now).is_some();
         exit.occupied() >= share || can_wait && is_busy
@@ -231,6 +242,3 @@ impl<K: Kernel<Owner = Owner>> Reactor<K> {
         self.lanes[lane].exit.occupied() >= self.share()
     }
 }
-
-/// Shorter than any wait that matters, longer than a turn.
-pub(super) const SOON: Duration = Duration::from_millis(1);

@@ -138,7 +138,8 @@ impl<O: Copy> Ring<O> {
     }
 
     /// Operations that the kernel has not finished.
-    pub fn in_flight(&self) -> usize {
+    #[cfg(test)]
+    fn in_flight(&self) -> usize {
         self.slots.len()
     }
 

@@ -70,7 +70,8 @@ pub enum SetupError {
     /// `ENOMEM`: the memory lock limit or the memory cgroup.
     #[error(
         "the kernel has no memory for an io_uring (ENOMEM): the memory lock limit is {0}\n\
-         remedy: raise it (`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit), or give the memory cgroup more"
+         remedy: raise it (`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the systemd unit), or, if that is \
+         not it, the memory cgroup's, or the limit of the address space (`ulimit -v`)"
     )]
     MemoryLock(String),
     /// The process or the system has no descriptor left.

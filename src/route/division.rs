@@ -2,78 +2,70 @@
 //!
 //! Lives here: which bytes go where. Never here: who chooses (the caller passes that in).
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
 
-use crate::framing::{Frame, frames, slices};
+use bytes::Bytes;
+
+use crate::framing::{Frame, frames, joined, slices};
 use crate::message::Run;
 
 /// The messages of a run by the link that `pick` names for each: one run for each link, in which they keep their order.
 ///
-/// Copies nothing where all go to one link; else each link's are copied together, so that one that is slow does not hold what is
-/// for others.
-pub fn partition(run: Run, mut pick: impl FnMut(&[u8]) -> usize) -> Vec<(usize, Run)> {
-    let picked: Vec<(usize, Frame)> =
-        frames(&run).map(|frame| (pick(&payload(&run, &frame)), frame)).collect();
-    let Some(&(first, _)) = picked.first() else { return Vec::new() };
-    if picked.iter().all(|(link, _)| *link == first) {
-        return vec![(first, run)];
+/// Copies nothing where all go to one link and the run `may_share` its bytes with others; else each link's are copied together, so
+/// that one that is slow does not hold what is for others.
+pub fn partition(run: Run, may_share: bool, mut pick: impl FnMut(&[u8]) -> usize) -> Vec<(usize, Run)> {
+    let mut parts: Vec<(usize, Vec<Range<usize>>)> = Vec::new();
+    for frame in frames(&run) {
+        let link = pick(&payload(&run, &frame));
+        match parts.iter_mut().find(|(of, _)| *of == link) {
+            Some((_, wires)) => wires.push(frame.wire),
+            None => parts.push((link, vec![frame.wire])),
+        }
     }
-    let mut parts: Vec<(usize, BytesMut, u32)> = Vec::new();
-    for (link, frame) in picked {
-        let part = match parts.iter().position(|(of, ..)| *of == link) {
-            Some(known) => &mut parts[known],
-            None => {
-                parts.push((link, BytesMut::new(), 0));
-                parts.last_mut().expect("pushed above")
-            }
-        };
-        let (head, body) = slices(&run, frame.wire);
-        part.1.extend_from_slice(&head);
-        part.1.extend_from_slice(&body);
-        part.2 += 1;
+    match &parts[..] {
+        [(only, _)] if may_share => vec![(*only, run)],
+        _ => parts.into_iter().map(|(link, wires)| (link, copied(&run, &wires))).collect(),
     }
-    let owned = |(link, bytes, messages): (usize, BytesMut, u32)| {
-        (link, Run { head: Bytes::new(), body: bytes.freeze(), messages, framing: run.framing })
-    };
-    parts.into_iter().map(owned).collect()
 }
 
-/// The run cut into stretches of messages for which `pick` names the same links, in order. Copies nothing.
-pub fn segments(run: &Run, mut pick: impl FnMut(&[u8]) -> Vec<usize>) -> Vec<(Vec<usize>, Run)> {
-    let mut rest = run.clone();
-    let (mut done, mut cut) = (0, Vec::new());
-    let mut stretch: Option<(Vec<usize>, u32)> = None;
-    for frame in frames(run) {
-        let links = pick(&payload(run, &frame));
-        stretch = match stretch.take() {
-            Some((same, messages)) if same == links => Some((same, messages + 1)),
-            Some((other, messages)) => {
-                cut.push((other, split_off(&mut rest, frame.wire.start - done, messages)));
-                done = frame.wire.start;
-                Some((links, 1))
-            }
-            None => Some((links, 1)),
-        };
+/// The run cut into stretches of messages for which `pick` names the same links, in order.
+///
+/// Copies nothing where there is one stretch and the run `may_share` its bytes with others; else each stretch is a copy, so that links
+/// that are slow do not hold what is for others.
+pub fn segments(
+    run: Run,
+    may_share: bool,
+    mut pick: impl FnMut(&[u8]) -> Vec<usize>,
+) -> Vec<(Vec<usize>, Run)> {
+    let mut stretches: Vec<(Vec<usize>, Vec<Range<usize>>)> = Vec::new();
+    for frame in frames(&run) {
+        let links = pick(&payload(&run, &frame));
+        match stretches.last_mut() {
+            Some((same, wires)) if *same == links => wires.push(frame.wire),
+            _ => stretches.push((links, vec![frame.wire])),
+        }
     }
-    cut.extend(stretch.map(|(links, _)| (links, rest)));
-    cut
+    match &stretches[..] {
+        [(links, _)] if may_share => vec![(links.clone(), run)],
+        _ => stretches.into_iter().map(|(links, wires)| (links, copied(&run, &wires))).collect(),
+    }
 }
 
-/// Cuts off the first `bytes` of a run, in which `messages` end.
-fn split_off(run: &mut Run, bytes: usize, messages: u32) -> Run {
-    let (head, body) = slices(run, 0..bytes);
-    run.skip(bytes, messages);
-    Run { head, body, messages, framing: run.framing }
+/// These messages of a run in memory of their own.
+fn copied(run: &Run, wires: &[Range<usize>]) -> Run {
+    let mut body = Vec::with_capacity(wires.iter().map(ExactSizeIterator::len).sum());
+    for wire in wires {
+        let (head, rest) = slices(run, wire.clone());
+        body.extend_from_slice(&head);
+        body.extend_from_slice(&rest);
+    }
+    Run { head: Bytes::new(), body: body.into(), messages: wires.len() as u32, framing: run.framing }
 }
 
 /// The payload in one piece; only of the message that spans head and body it is a copy.
 fn payload(run: &Run, frame: &Frame) -> Bytes {
     let (head, body) = slices(run, frame.payload.clone());
-    match (head.is_empty(), body.is_empty()) {
-        (true, _) => body,
-        (_, true) => head,
-        (false, false) => [&head[..], &body].concat().into(),
-    }
+    joined(head, body)
 }
 
 #[cfg(test)]
@@ -96,25 +88,34 @@ mod tests {
 
     #[test]
     fn each_link_gets_its_messages_in_order() {
-        let parts = partition(run(), by_letter);
+        let parts = partition(run(), true, by_letter);
         let parts: Vec<_> = parts.iter().map(|(link, run)| (*link, run.messages, text(run))).collect();
         assert_eq!(parts, [(0, 2, "a1\na4\n".to_owned()), (1, 2, "b2\nb3\n".to_owned())]);
     }
 
     #[test]
-    fn a_run_for_one_link_is_not_copied() {
-        let run = run();
-        let body = run.body.as_ptr();
-        let parts = partition(run, |_| 3);
-        assert_eq!((parts.len(), parts[0].0, parts[0].1.body.as_ptr()), (1, 3, body));
+    fn a_run_for_one_link_is_copied_only_where_it_shares_its_bytes() {
+        for may_share in [true, false] {
+            let whole = run();
+            let body = whole.body.as_ptr();
+            let parts = partition(whole.clone(), may_share, |_| 3);
+            assert_eq!((parts.len(), parts[0].0, parts[0].1.messages), (1, 3, 4));
+            assert_eq!(parts[0].1.body.as_ptr() == body, may_share);
+            let cut = segments(whole, may_share, |_| vec![1, 2]);
+            assert_eq!((cut.len(), &cut[0].0[..], cut[0].1.messages), (1, &[1, 2][..], 4));
+            assert_eq!(cut[0].1.body.as_ptr() == body, may_share);
+            assert_eq!((text(&parts[0].1), text(&cut[0].1)), (text(&run()), text(&run())));
+        }
     }
 
     #[test]
     fn stretches_keep_the_order_of_all() {
-        let cut = segments(&run(), |message| vec![9, by_letter(message)]);
+        let whole = run();
+        let within = |run: &Run| whole.body.as_ptr_range().contains(&run.body.as_ptr());
+        let cut = segments(whole.clone(), true, |message| vec![9, by_letter(message)]);
+        assert!(!cut.iter().any(|(_, run)| within(run)), "each has memory of its own");
         let cut: Vec<_> = cut.iter().map(|(links, run)| (links[1], run.messages, text(run))).collect();
         let expected = [(0, 1, "a1\n"), (1, 2, "b2\nb3\n"), (0, 1, "a4\n")];
         assert_eq!(cut, expected.map(|(link, messages, text)| (link, messages, text.to_owned())));
-        assert_eq!(segments(&run(), |_| vec![1]).len(), 1);
     }
 }

@@ -51,7 +51,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit), or choose a higher port"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "no interface has this address (`ip address` lists them); 0.0.0.0 or [::] takes all"
+            "no interface has this address (`ip address` lists them); 0.0.0.0 takes all of IPv4, [::] all of IPv6"
         }
         _ => "see bind(2) and listen(2)",
     }

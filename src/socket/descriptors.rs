@@ -41,12 +41,13 @@ fn is_below_reserve(descriptor: &OwnedFd, limit: u64) -> bool {
     u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number + DESCRIPTOR_RESERVE < limit)
 }
 
-/// What to do about an error, where that is to have more descriptors; empty otherwise. For the end of a message.
+/// What to do about an error, where that is to have more descriptors or threads; empty otherwise. For the end of a message.
 pub fn shortage_remedy(error: &io::Error) -> &'static str {
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EMFILE | Errno::ENFILE => {
             "\nremedy: raise the limit (`ulimit -n`, or LimitNOFILE= in the unit)"
         }
+        Errno::EAGAIN => "\nremedy: raise the limit of threads (`ulimit -u`, or TasksMax= in the unit)",
         _ => "",
     }
 }

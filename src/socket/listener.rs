@@ -11,7 +11,7 @@ use std::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::kernel::{Accepted, Kernel, Medium, Socket, Token};
-use crate::limits::{ACCEPT_RETRY, PAUSE_LOG_EVERY, SEGMENT_OF_NEIGHBOUR};
+use crate::limits::{ACCEPT_RETRY, NOTICE_EVERY, SEGMENT_OF_NEIGHBOUR};
 
 /// The connections that a source may hold at once, over all reactors.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Seats {
     per_client: Option<usize>,
     clients: Mutex<HashMap<IpAddr, usize>>,
     /// When each notice was last logged, by whichever reactor.
-    announced: Mutex<[Option<Instant>; 3]>,
+    announced: Mutex<[Option<Instant>; 4]>,
 }
 
 /// What is logged once in a while, however often it happens.
@@ -34,6 +34,8 @@ pub enum Notice {
     Refusal = 1,
     /// The kernel dropped datagrams.
     Drops = 2,
+    /// Messages were too long.
+    Truncation = 3,
 }
 
 impl Seats {
@@ -88,7 +90,7 @@ impl Seats {
     pub fn announces(&self, notice: Notice, now: Instant) -> bool {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         let last = &mut announced[notice as usize];
-        let due = last.is_none_or(|at| now >= at + PAUSE_LOG_EVERY);
+        let due = last.is_none_or(|at| now >= at + NOTICE_EVERY);
         if due {
             *last = Some(now);
         }
@@ -100,6 +102,8 @@ impl Seats {
 pub struct Listener<S> {
     /// Index of its source in the plan.
     pub source: usize,
+    /// What its source is called, in logs.
+    name: String,
     socket: S,
     medium: Medium,
     accepting: Option<Token>,
@@ -123,9 +127,10 @@ enum State {
 
 impl<S: Socket> Listener<S> {
     /// A listener that begins to accept at its first [`Listener::arm`].
-    pub fn new(source: usize, socket: S, medium: Medium) -> Listener<S> {
+    pub fn new(source: usize, name: &str, socket: S, medium: Medium) -> Listener<S> {
         Listener {
             source,
+            name: name.to_owned(),
             socket,
             medium,
             accepting: None,
@@ -190,7 +195,7 @@ impl<S: Socket> Listener<S> {
             return;
         }
         if self.state == State::Accepting && seats.announces(Notice::Pause, now) {
-            warn!(why, "accepting paused; new connections wait, established ones go on");
+            warn!(source = self.name, why, "accepting paused; new connections wait, established ones go on");
             self.announced = true;
         }
         self.state = State::Paused { until: now + ACCEPT_RETRY };
@@ -206,7 +211,7 @@ impl<S: Socket> Listener<S> {
         } else {
             self.state = State::Accepting;
             if std::mem::take(&mut self.announced) {
-                info!("accepting resumed");
+                info!(source = self.name, "accepting resumed");
             }
         }
     }
@@ -252,7 +257,7 @@ mod tests {
         let socket = Rc::new(OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap()));
         let asked_for = || SockRef::from(&socket).tcp_mss().unwrap();
         let usual = asked_for();
-        let mut listener = Listener::new(0, Rc::clone(&socket), Medium::Tcp);
+        let mut listener = Listener::new(0, "in", Rc::clone(&socket), Medium::Tcp);
         listener.ask_for_small_segments(true);
         assert_eq!(asked_for(), SEGMENT_OF_NEIGHBOUR);
         listener.ask_for_small_segments(false);
@@ -277,7 +282,7 @@ mod tests {
     fn what_happens_all_the_time_is_logged_once_in_a_while() {
         let (seats, now) = (Seats::new(1, None), Instant::now());
         assert!(seats.announces(Notice::Pause, now) && seats.announces(Notice::Refusal, now));
-        assert!(!seats.announces(Notice::Pause, now + PAUSE_LOG_EVERY / 2));
-        assert!(seats.announces(Notice::Pause, now + PAUSE_LOG_EVERY));
+        assert!(!seats.announces(Notice::Pause, now + NOTICE_EVERY / 2));
+        assert!(seats.announces(Notice::Pause, now + NOTICE_EVERY));
     }
 }

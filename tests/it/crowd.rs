@@ -202,14 +202,16 @@ fn at_the_limit_of_descriptors_accepting_pauses_and_resumes() {
     let first = speak(relay.address(), 10);
     assert!(sink.wait_for(10, HANG), "{:?}", sink.tally());
     let crowd = speak(relay.address(), 200);
-    relay.expect_log(PAUSED);
+    let paused = relay.expect_log(PAUSED);
     let before = sink.tally().messages;
     say(&first, "established ones go on\n");
     eventually("they are relayed", || sink.tally().messages >= before + 10);
     assert_no_spin(&relay);
     drop((first, crowd));
     assert!(sink.wait_for(220, HANG), "those that waited are read too: {:?}", sink.tally());
-    relay.expect_log("accepting resumed");
+    for line in [paused, relay.expect_log("accepting resumed")] {
+        assert!(line.contains("\"source\":"), "which source is not said: {line}");
+    }
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("received"), end.book("delivered")), (0, 220, 220));
     end.assert_balanced();

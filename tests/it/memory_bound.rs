@@ -187,3 +187,50 @@ fn what_is_sent_as_it_came_and_what_is_framed_anew_share_one_bound() {
     let report = sink.finish();
     assert!(sent.iter().all(|sent| report.lost(sent) == 0) && report.tally.is_whole(), "{:?}", report.tally);
 }
+
+/// What is copied together goes the same ways: what one sink link still has to send does not hold what others have sent.
+#[test]
+fn what_waits_for_one_sink_does_not_hold_what_went_to_another() {
+    const ROUNDS: u64 = 300;
+    let (open, closed) = (ClosedSink::new(), ClosedSink::new());
+    let sources = ["tcp://127.0.0.1:0?to=open", "tcp://127.0.0.1:0?to=open,closed"];
+    let relay = Order::between(&sources, &format!("{}?name=open", open.url()))
+        .args(&["--to", &format!("{}?name=closed", closed.url())])
+        .args(&["--cores", "1", "--max-in-flight", "1MiB"])
+        .start();
+    let at_open = open.open();
+    let [mut heavy, mut light] = [0, 1].map(|source| TcpStream::connect(relay.addresses()[source]).unwrap());
+    let line = [vec![b'h'; 8000], vec![b'\n']].concat();
+    for round in 0..ROUNDS {
+        for _ in 0..9 {
+            heavy.write_all(&line).unwrap();
+            eventually("it is read by itself", || unread_bytes(relay.address()) == 0);
+        }
+        light.write_all(b"a message for both\n").unwrap();
+        eventually("all of it came", || at_open.load(Ordering::Relaxed) == 10 * (round + 1));
+    }
+    let at_closed = closed.open();
+    eventually("the other gets its own", || at_closed.load(Ordering::Relaxed) == ROUNDS);
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("delivered")), (0, 10 * ROUNDS));
+}
+
+/// Each message that finds its own way is a copy, and keeps no buffer that it came in.
+#[test]
+fn messages_that_go_by_their_key_count_with_what_they_occupy() {
+    let (sinks, beside) = ([ClosedSink::new(), ClosedSink::new()], ClosedSink::new());
+    let hosts = sinks.each_ref().map(|sink| sink.url().replace("tcp://", "")).join(",");
+    let relay = Order::tcp("", &format!("tcp://{hosts}?balance=hash&name=keyed"))
+        .args(&["--to", &format!("{}?name=beside", beside.url()), "--cores", "1"])
+        .args(&["--max-in-flight", "8MiB", "--drain-timeout", "100ms"])
+        .start();
+    let mut sender = sender(&relay);
+    let lines: String = (0..64).map(|number| format!("{number:0255}\n")).collect();
+    for _ in 0..40 {
+        // Some of 64 stretches, two links each: with a buffer for each of these it would be twice the bound.
+        sender.write_all(lines.as_bytes()).unwrap();
+        eventually("it is read", || unread_bytes(relay.address()) == 0);
+    }
+    let end = relay.terminate();
+    assert_eq!((end.code(), end.book("abandoned")), (3, 40 * 64));
+}

@@ -87,6 +87,26 @@ fn signals_are_kept_from_before_the_command_line_is_read() {
     assert!(line_of("SIG_BLOCK, [HUP INT QUIT USR1 USR2 TERM]") < line_of("ioctl(2, TCGETS"), "{trace}");
 }
 
+/// The configuration is a pipe that nobody writes to: it would be waited for as long as nobody does.
+#[test]
+fn term_ends_a_start_that_is_held_up() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for (subcommand, ends) in [("run", Ok(0)), ("check", Err(SIGTERM)), ("doctor", Err(SIGTERM))] {
+        let relay = Order::bare("slackwater").args(&[subcommand, "-c", &pipe.display().to_string()]).spawn();
+        let status = || fs::read_to_string(format!("/proc/{}/wchan", relay.pid())).unwrap_or_default();
+        eventually("it waits for a writer", || status().contains("wait_for_partner"));
+        let end = relay.terminate();
+        assert_eq!(
+            end.status.code().ok_or(end.status.signal()),
+            ends.map_err(|signal| Some(signal as i32)),
+            "{:#?}",
+            end.log
+        );
+    }
+}
+
 #[test]
 fn term_repeated_cuts_no_drain_short() {
     let Held { relay, sink, .. } = against_a_stalled_sink(MANY, &[]);

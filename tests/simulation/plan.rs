@@ -16,7 +16,7 @@ use slackwater::framing::Oversize;
 use slackwater::kernel::{Address, Medium, Waits};
 use slackwater::limits::BUFFER_SIZE;
 use slackwater::message::Framing;
-use slackwater::reactor::{Control, Inlet, Outlet, Setup, medium_of};
+use slackwater::reactor::{Control, Setup, SinkSetup, SourceSetup, medium_of};
 use slackwater::socket::listener::Seats;
 use slackwater::socket::sink::Endpoint;
 
@@ -73,7 +73,7 @@ impl Relay {
             let entrance = world.borrow_mut().add_entrance(index, medium(&source.plan.listen));
             let per_client = source.plan.max_connections_per_client.unwrap_or(usize::MAX);
             world.borrow_mut().seats.push(source.plan.max_connections.min(per_client));
-            Inlet {
+            SourceSetup {
                 plan: source.plan.clone(),
                 seats: Arc::clone(&source.seats),
                 sockets: vec![socket(entrance)],
@@ -124,11 +124,15 @@ fn messages(rng: &mut Rng, sender: usize, datagrams: bool) -> Vec<Vec<u8>> {
     (0..count).map(message).collect()
 }
 
-fn outlet(index: usize, sink: &Sink, world: &Rc<RefCell<World>>) -> Outlet<SimSocket> {
+fn outlet(index: usize, sink: &Sink, world: &Rc<RefCell<World>>) -> SinkSetup<SimSocket> {
     let (count, address): (usize, fn(String) -> Address) = match &sink.target {
         Target::File(_) | Target::Stdout => {
             let file = world.borrow_mut().add_file();
-            return Outlet::File { file: SimSocket::new(file, world), waits: Waits::Anywhere, turns: None };
+            return SinkSetup::File {
+                file: SimSocket::new(file, world),
+                waits: Waits::Anywhere,
+                turns: None,
+            };
         }
         Target::Tcp(hosts) => (hosts.len(), |name| Address::Tcp(([127, 0, 0, 1], port(&name)).into())),
         Target::Udp(hosts) => (hosts.len(), |name| Address::Udp(([127, 0, 0, 1], port(&name)).into())),
@@ -144,7 +148,7 @@ fn outlet(index: usize, sink: &Sink, world: &Rc<RefCell<World>>) -> Outlet<SimSo
         world.borrow_mut().add_endpoint(index, address.clone(), framing, replaceable && number == 0);
         Endpoint { name, addresses: vec![address] }
     };
-    Outlet::Remote((0..count).map(endpoint).collect())
+    SinkSetup::Remote((0..count).map(endpoint).collect())
 }
 
 fn port(name: &str) -> u16 {

@@ -1,5 +1,7 @@
 //! The arrows between the modules: who may import whom.
 
+use std::collections::BTreeSet;
+
 use super::scan::{Source, Token};
 use super::{Arrows, Offence};
 
@@ -64,6 +66,21 @@ pub(crate) fn layer_offences(lib: &Source, arrows: Arrows) -> Vec<Offence> {
         }
     }
     found
+}
+
+/// Arrows that no file takes: each would let in what nobody has thought about.
+pub(crate) fn untaken(files: &[(String, String)], arrows: Arrows) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    for (path, text) in files.iter().filter(|(path, _)| path.starts_with("src/") && path.ends_with(".rs")) {
+        let module = module_of(path);
+        for (_, target) in targets(&Source::new(text).tokens(), &module, path.starts_with("src/bin/")) {
+            taken.insert((module.first().cloned().unwrap_or_default(), target));
+        }
+    }
+    let all = arrows.iter().flat_map(|(own, allowed)| allowed.iter().map(move |target| (*own, *target)));
+    all.filter(|(own, target)| !taken.contains(&((*own).to_owned(), (*target).to_owned())))
+        .map(|(own, target)| format!("ARROWS: nothing takes `{own}` → `{target}`; delete it"))
+        .collect()
 }
 
 /// Modules in list items of the crate's header: lines that begin with `//! - [` and a name in backticks.
@@ -185,12 +202,23 @@ fn resolve(path: &[String], here: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::scan::Source;
-    use super::{Arrows, layer_offences, offences};
+    use super::{Arrows, layer_offences, offences, untaken};
 
     const ARROWS: Arrows = &[("main", &["top"]), ("top", &["low"]), ("side", &[]), ("low", &[])];
 
     fn lines(path: &str, text: &str) -> Vec<usize> {
         offences(path, &Source::new(text), ARROWS).into_iter().map(|(line, _)| line).collect()
+    }
+
+    #[test]
+    fn an_arrow_that_nothing_takes_is_found() {
+        let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let files = [
+            file("src/main.rs", "use slackwater::top;"),
+            file("src/top/a.rs", "// crate::low"),
+            file("tests/a.rs", "use crate::low;"),
+        ];
+        assert_eq!(untaken(&files, ARROWS), ["ARROWS: nothing takes `top` → `low`; delete it"]);
     }
 
     #[test]

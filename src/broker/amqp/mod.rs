@@ -33,7 +33,7 @@ use socket2::{SockRef, Socket};
 pub(in crate::broker) use self::sink::Sink;
 pub(in crate::broker) use self::source::Source;
 use super::error::{Doing, Error};
-use super::tls;
+use super::{files, tls};
 use crate::config::plan::HostPort;
 use crate::config::services::{Login, Service};
 
@@ -170,7 +170,7 @@ fn uri(host: &HostPort, service: &Service) -> Result<AMQPUri, Error> {
 }
 
 fn user_info(login: &Login) -> Result<AMQPUserInfo, Error> {
-    let password = login.secret.as_ref().map_or_else(|| Ok(GUEST.to_owned()), |secret| secret.read());
+    let password = login.secret.as_ref().map_or_else(|| Ok(GUEST.to_owned()), files::secret);
     Ok(AMQPUserInfo {
         username: login.user.clone().unwrap_or_else(|| GUEST.to_owned()),
         password: password.doing("reading the password")?,

@@ -18,11 +18,10 @@ use lapin::options::{
 };
 use lapin::types::{DeliveryTag, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
-use tokio::time::timeout;
 
 use super::window::Window;
 use super::{Line, NAME, Servers, in_order};
-use crate::broker::error::{Doing, Error};
+use crate::broker::error::{Doing, Error, in_time};
 use crate::broker::source::{Fetched, PullSession, Puller, Verdict};
 use crate::config::services::{Prefetch, Pull};
 
@@ -172,9 +171,7 @@ impl PullSession for SourceSession {
             }
             Ok(rest)
         };
-        timeout(self.timeout, all)
-            .await
-            .unwrap_or_else(|_| Err(Error::new("ending the consumer", "no answer in time")))
+        in_time(self.timeout, "ending the consumer", all).await
     }
 
     async fn acknowledge(&self, verdicts: Vec<(DeliveryTag, Verdict)>) -> Result<(), Error> {

@@ -21,6 +21,7 @@ use hyper::header::HeaderValue;
 use subtle::ConstantTimeEq;
 
 use super::error::{Doing, Error};
+use super::files;
 use crate::config::services::Login;
 
 /// What a request is named by, so that it has the same effect when it comes again (draft-ietf-httpapi-idempotency-key-header).
@@ -39,8 +40,11 @@ struct Credentials {
 impl Credentials {
     /// Those of a login; `None` where there are none.
     fn of(login: &Login) -> Result<Option<Credentials>, Error> {
-        let secret =
-            login.secret.as_ref().map(|secret| secret.read().doing("reading the secret")).transpose()?;
+        let secret = login
+            .secret
+            .as_ref()
+            .map(|secret| files::secret(secret).doing("reading the secret"))
+            .transpose()?;
         Ok(Credentials::new(login.user.as_deref(), secret))
     }
 

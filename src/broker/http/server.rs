@@ -36,12 +36,10 @@ use crate::broker::tls;
 use crate::config::services::{HttpListen, Login};
 use crate::endpoint::Feed;
 use crate::limits::{
-    ACCEPT_RETRY, GOODBYE_TIMEOUT, KEEPALIVE_AFTER, KEEPALIVE_EVERY, PAUSE_LOG_EVERY, RETURN_TIMEOUT,
+    ACCEPT_RETRY, GOODBYE_TIMEOUT, HTTP_CONNECTIONS_MAX, KEEPALIVE_AFTER, KEEPALIVE_EVERY, NOTICE_EVERY,
+    RETURN_TIMEOUT,
 };
 
-/// Connections of one listener at most; more wait in the kernel's backlog. Many more than clients that wait for an answer at a
-/// time, and few enough that what hyper holds for each of them, up to [`HEAD_MAX`], fits beside what is in flight.
-const CONNECTIONS_MAX: usize = 1024;
 /// Bytes of a request's head at most, about: several of the longest lines that common servers take (nginx, Apache: 8 KiB).
 const HEAD_MAX: usize = 64 * 1024;
 /// Turns of the runtime that an ending listener gives to what has arrived by then: to accept it, to receive it, to answer it.
@@ -133,7 +131,7 @@ impl Door {
                 return;
             }
             let resting = self.resting.unwrap_or_else(Instant::now);
-            let lets_in = self.resting.is_none() && self.connections.len() < CONNECTIONS_MAX;
+            let lets_in = self.resting.is_none() && self.connections.len() < HTTP_CONNECTIONS_MAX;
             tokio::select! {
                 biased;
                 () = feed.sealing(), if !is_draining => {
@@ -161,7 +159,7 @@ impl Door {
             Err(error) => {
                 let now = Instant::now();
                 self.resting = Some(now + ACCEPT_RETRY);
-                if self.complained.is_none_or(|at| at.elapsed() > PAUSE_LOG_EVERY) {
+                if self.complained.is_none_or(|at| at.elapsed() > NOTICE_EVERY) {
                     self.complained = Some(now);
                     warn!(source = self.name, %error, "cannot accept; trying again");
                 }
@@ -179,7 +177,7 @@ impl Door {
     async fn leave(mut self, stage: &watch::Sender<Stage>) {
         stage.send_replace(Stage::Draining);
         for _ in 0..LAST_TURNS {
-            while self.connections.len() < CONNECTIONS_MAX
+            while self.connections.len() < HTTP_CONNECTIONS_MAX
                 && let Some(Ok(accepted)) = self.listener.accept().now_or_never()
             {
                 self.let_in(Ok(accepted));

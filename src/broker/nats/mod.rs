@@ -23,13 +23,12 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Auth, AuthError, Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::debug;
 
 pub(in crate::broker) use self::sink::Sink;
 pub(in crate::broker) use self::source::Source;
-use super::error::{Doing, Error};
-use super::tls;
+use super::error::{Doing, Error, in_time};
+use super::{files, tls};
 use crate::config::services::{Login, Service};
 use crate::limits::CONNECT_TIMEOUT;
 
@@ -84,10 +83,7 @@ impl Link {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
         tokio::select! {
-            done = timeout(self.patience, work) => match done {
-                Ok(done) => done.doing(doing),
-                Err(_) => Err(Error::new(doing, "no answer in time")),
-            },
+            done = in_time(self.patience, doing, async { work.await.doing(doing) }) => done,
             error = self.broken(doing) => Err(error),
         }
     }
@@ -162,7 +158,7 @@ fn authenticated(login: &Login) -> Result<ConnectOptions, Error> {
 }
 
 fn credentials(login: &Login) -> Result<Auth, String> {
-    let secret = login.secret.as_ref().map(|secret| secret.read()).transpose()?;
+    let secret = login.secret.as_ref().map(files::secret).transpose()?;
     let mut auth = Auth::new();
     match &login.user {
         Some(user) => (auth.username, auth.password) = (Some(user.clone()), secret),

@@ -3,7 +3,6 @@
 //! Lives here: which one, who we are there, and how it is connected to. Never here: what it is asked.
 
 use std::cell::Cell;
-use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,11 +11,12 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    ProtocolVersion, RedisConnectionInfo, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisConnectionInfo, TlsCertificates,
 };
 
 use crate::broker::error::{Doing, Error};
+use crate::broker::files;
 use crate::config::plan::HostPort;
 use crate::config::services::{Login, Service};
 use crate::limits::{KEEPALIVE_AFTER, KEEPALIVE_EVERY};
@@ -113,23 +113,18 @@ fn login(login: &Login) -> Result<RedisConnectionInfo, Error> {
         who = who.set_username(user);
     }
     if let Some(secret) = &login.secret {
-        who = who.set_password(secret.read().doing("logging in")?);
+        who = who.set_password(files::secret(secret).doing("logging in")?);
     }
     Ok(who)
 }
 
 fn certificates(login: &Login) -> Result<TlsCertificates, Error> {
-    let client_tls = match (&login.certificate, &login.key) {
-        (Some(chain), Some(key)) => {
-            Some(ClientTlsConfig { client_cert: contents(chain)?, client_key: contents(key)? })
-        }
-        _ => None,
-    };
-    Ok(TlsCertificates { client_tls, root_cert: login.authority.as_deref().map(contents).transpose()? })
+    Ok(TlsCertificates { client_tls: None, root_cert: login.authority.as_deref().map(contents).transpose()? })
 }
 
 fn contents(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| Error::new("reading certificates", format!("{}: {error}", path.display())))
+    files::contents(path)
+        .map_err(|error| Error::new("reading certificates", format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

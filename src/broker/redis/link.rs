@@ -120,8 +120,7 @@ impl Link {
 
     /// Waits until it is cut.
     pub(super) async fn cutting(&self) {
-        let mut next = std::pin::pin!(self.cut.notified());
-        next.as_mut().enable();
+        let next = self.cut.notified();
         if !self.is_cut() {
             next.await;
         }

@@ -103,7 +103,7 @@ fn show_sink(f: &mut fmt::Formatter<'_>, sink: &Sink, sinks: &[Sink]) -> fmt::Re
     if let Some(letters) = sink.dead_letter {
         row(f, "dead_letter", &sinks[letters].name)?;
     }
-    row(f, "framing", sink.framing.map_or("as it came in", framing))?;
+    row(f, "framing", sink.framing.map_or("as it came in", Framing::name))?;
     let confirm = match sink.confirm {
         Confirm::Written => "written: our kernel took the last byte",
         Confirm::Acked => "acked: the receiving host's TCP acknowledged the last byte",
@@ -155,17 +155,7 @@ fn counted(count: usize, noun: &str) -> String {
 fn source_framing(framing_of: SourceFraming) -> &'static str {
     match framing_of {
         SourceFraming::Auto => "auto: octet or line, by the first byte of a connection",
-        SourceFraming::Always(always) => framing(always),
-    }
-}
-
-fn framing(framing: Framing) -> &'static str {
-    match framing {
-        Framing::Line => "line",
-        Framing::Octet => "octet",
-        Framing::U32 => "u32",
-        Framing::Nul => "nul",
-        Framing::Datagram => "datagram",
+        SourceFraming::Always(framing) => framing.name(),
     }
 }
 

@@ -14,10 +14,10 @@ pub(super) fn show_pull(f: &mut fmt::Formatter<'_>, pull: &Pull) -> fmt::Result 
     match pull.service.protocol {
         Protocol::Redis => {
             row(f, "group", &pull.group)?;
-            row(f, "consumer", or_own(&pull.consumer))?;
+            row(f, "consumer", or(&pull.consumer, "one of this process alone"))?;
             row(f, "claim_idle", time(pull.claim_idle))?;
         }
-        Protocol::RedisList => row(f, "consumer", or_own(&pull.consumer))?,
+        Protocol::RedisList => row(f, "consumer", or(&pull.consumer, "the host's name"))?,
         Protocol::Nats => row(f, "consumer", &pull.consumer)?,
         Protocol::Amqp => match pull.prefetch {
             Prefetch::Bytes(bytes) => row(f, "prefetch", format_args!("what fits into {}", size(bytes)))?,
@@ -30,9 +30,9 @@ pub(super) fn show_pull(f: &mut fmt::Formatter<'_>, pull: &Pull) -> fmt::Result 
     row(f, "timeout", time(pull.service.timeout))
 }
 
-/// What is chosen anew for each process.
-fn or_own(consumer: &str) -> &str {
-    if consumer.is_empty() { "of this process alone" } else { consumer }
+/// What is chosen at the start, if the configuration names none.
+fn or<'a>(consumer: &'a str, chosen: &'a str) -> &'a str {
+    if consumer.is_empty() { chosen } else { consumer }
 }
 
 pub(super) fn show_listen(f: &mut fmt::Formatter<'_>, listen: &HttpListen, source: &Source) -> fmt::Result {

@@ -54,7 +54,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Outcome, DemoError> {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     send_plan(args, loopback).check()?;
     let sink = load::listen(loopback, Framing::Line).map_err(DemoError::Sink)?;
-    let relay = Relay::start(&relay_args(args, sink.address()).plan()?)?;
+    let relay = Relay::start(&relay_args(args, sink.address()).plan()?, || {})?;
     let began = Instant::now();
     let sending = load::start(send_plan(args, relay.tcp_addresses()[0]))?;
     let (report, flow) = thread::scope(|scope| {

@@ -39,6 +39,18 @@ fn nothing_typed_is_shown_by_one_caret() {
 }
 
 #[test]
+fn a_mistyped_scheme_is_guessed_with_tls_or_without() {
+    for (typed, meant) in [
+        ("tpc://h:1", "tcp"),
+        ("ampq://h/q", "amqp"),
+        ("ampqs://h/q", "amqps"),
+        ("redis-lists://h/q", "redis-list"),
+    ] {
+        assert!(from(typed).contains(&format!("did you mean `{meant}`?")), "{}", from(typed));
+    }
+}
+
+#[test]
 fn control_characters_do_not_reach_the_terminal() {
     let shown = from("tcp://a\u{1b}[31m:514");
     assert!(!shown.contains('\u{1b}'), "{shown:?}");

@@ -31,7 +31,7 @@ fn socket_file(path: &Path) -> SocketFile {
     SocketFile { path: path.to_owned(), mode: None }
 }
 
-fn inlet(medium: Medium, folder: &Path) -> (Inlet<OwnedFd>, Entrance) {
+fn inlet(medium: Medium, folder: &Path) -> (SourceSetup<OwnedFd>, Entrance) {
     let path = folder.join("in");
     let any = HostPort { host: "127.0.0.1".to_owned(), port: 0 };
     let (listen, socket, entrance) = match medium {
@@ -58,7 +58,7 @@ fn inlet(medium: Medium, folder: &Path) -> (Inlet<OwnedFd>, Entrance) {
     let framing = SourceFraming::Always(Framing::Line);
     let source = Source { listen, framing, overflow: Overflow::Block, ..plan().0 };
     (
-        Inlet { plan: source, seats: Arc::new(Seats::new(9, None)), sockets: vec![socket], http: None },
+        SourceSetup { plan: source, seats: Arc::new(Seats::new(9, None)), sockets: vec![socket], http: None },
         entrance,
     )
 }

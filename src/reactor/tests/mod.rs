@@ -18,7 +18,7 @@ use crate::config::RunArgs;
 use crate::config::plan::{Confirm, HostPort, Listen, Overflow, Sink, Target};
 use crate::kernel::{Address, Waits};
 use crate::ledger::{Way, all_drained};
-use crate::limits::{AHEAD, MAX_IN_FLIGHT_MIN, STALL};
+use crate::limits::{MAX_IN_FLIGHT_MIN, STALL, UNSENT_HIGH_WATER};
 use crate::message::Framing;
 use crate::ring::{Ring, Support};
 use crate::socket::sink::Endpoint;
@@ -37,7 +37,7 @@ fn plan() -> (Source, Sink) {
     (plan.sources.remove(0), plan.sinks.remove(0))
 }
 
-fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<Endpoint>) -> Started {
+fn start(support: Support, inlet: SourceSetup<OwnedFd>, sink: Sink, endpoints: Vec<Endpoint>) -> Started {
     let bell = Arc::new(EventFd::new().unwrap());
     let control = Arc::new(Control::new(Arc::clone(&bell)).unwrap());
     let setup = Setup {
@@ -46,7 +46,7 @@ fn start(support: Support, inlet: Inlet<OwnedFd>, sink: Sink, endpoints: Vec<End
         max_in_flight: MAX_IN_FLIGHT_MIN,
         gather: None,
         inlets: vec![inlet],
-        outlets: vec![(sink, Outlet::Remote(endpoints))],
+        outlets: vec![(sink, SinkSetup::Remote(endpoints))],
         number: 0,
     };
     let thread = std::thread::spawn(move || {
@@ -68,10 +68,10 @@ fn start_tcp_as(support: Support, to: &TcpListener, sink: Sink) -> (SocketAddr, 
 }
 
 /// A TCP source with its address, and a TCP sink with its endpoint.
-fn tcp(to: &TcpListener, sink: Sink) -> (SocketAddr, Inlet<OwnedFd>, Sink, Endpoint) {
+fn tcp(to: &TcpListener, sink: Sink) -> (SocketAddr, SourceSetup<OwnedFd>, Sink, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let inlet = Inlet {
+    let inlet = SourceSetup {
         plan: plan().0,
         seats: Arc::new(Seats::new(100, None)),
         sockets: vec![OwnedFd::from(listener)],
@@ -171,21 +171,26 @@ fn what_is_not_acknowledged_at_the_end_is_followed_by_fin() {
 
 /// A reactor that a test drives step by step: its source has no listener, and its sink is `/dev/null`.
 fn reactor() -> (Reactor<Ring<Owner>>, Arc<Control>) {
-    reactor_of(Inlet { plan: plan().0, seats: Arc::new(Seats::new(1, None)), sockets: vec![], http: None })
+    reactor_of(SourceSetup {
+        plan: plan().0,
+        seats: Arc::new(Seats::new(1, None)),
+        sockets: vec![],
+        http: None,
+    })
 }
 
 /// The same with a source of its own.
-fn reactor_of(inlet: Inlet<OwnedFd>) -> (Reactor<Ring<Owner>>, Arc<Control>) {
+fn reactor_of(inlet: SourceSetup<OwnedFd>) -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
-    let outlet = Outlet::File { file: OwnedFd::from(nowhere), waits: Waits::Anywhere, turns: None };
+    let outlet = SinkSetup::File { file: OwnedFd::from(nowhere), waits: Waits::Anywhere, turns: None };
     reactor_between(inlet, plan().1, outlet)
 }
 
 /// The same with a sink of its own, too.
 fn reactor_between(
-    inlet: Inlet<OwnedFd>,
+    inlet: SourceSetup<OwnedFd>,
     sink: Sink,
-    outlet: Outlet<OwnedFd>,
+    outlet: SinkSetup<OwnedFd>,
 ) -> (Reactor<Ring<Owner>>, Arc<Control>) {
     let control = Arc::new(Control::new(Arc::new(EventFd::new().unwrap())).unwrap());
     let plan = RunArgs::default().plan().unwrap();
@@ -206,7 +211,7 @@ fn reactor_between(
 fn a_message_that_comes_alone_ends_one_sleep() {
     let to = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, inlet, sink, endpoint) = tcp(&to, plan().1);
-    let (mut reactor, _control) = reactor_between(inlet, sink, Outlet::Remote(vec![endpoint]));
+    let (mut reactor, _control) = reactor_between(inlet, sink, SinkSetup::Remote(vec![endpoint]));
     reactor.replenish(Instant::now());
     let mut sender = TcpStream::connect(address).unwrap();
     sender.write_all(b"a\n").unwrap();
@@ -258,7 +263,7 @@ fn a_link_that_is_gone_is_closed_in_its_turn_or_after_the_end() {
 
 /// Lets the sink link have as much waiting as it is to have; it last took something `now`.
 fn fill(reactor: &mut Reactor<Ring<Owner>>, now: Instant) {
-    let body = Bytes::from([vec![b'x'; AHEAD], vec![b'\n']].concat());
+    let body = Bytes::from([vec![b'x'; UNSENT_HIGH_WATER], vec![b'\n']].concat());
     let ticket = reactor.ledger.admit(Way { source: 0, sink: 0 }, 1, body.len());
     let run = Run { head: Bytes::new(), body, messages: 1, framing: Framing::Line };
     let Exit::Socket(link) = &mut reactor.lanes[0].exit else { unreachable!("a file is ours") };

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::Pace;
+use crate::backoff::Pace;
 use crate::config::plan::Confirm;
 use crate::kernel::{Kernel, Medium, Socket, Token};
 use crate::ledger::Outcome;
 use crate::limits::{
     CONFIRM_LAZY_BYTES, CONFIRM_WAIT_LAZY, CONFIRM_WAIT_MAX, CONFIRM_WAIT_MIN, CONFIRM_WAIT_MIN_DRAINING,
-    DATAGRAMS_AT_ONCE, FIN_AFTER, PROVEN_AFTER, SEND_BUFFER_NEAR,
+    DATAGRAMS_AT_ONCE, FIN_AFTER, PROVEN_AFTER, SEND_BUFFER_NEAR, SEND_RETRY,
 };
 use crate::socket::send_queue::SendQueue;
 
@@ -168,7 +168,7 @@ impl<S: Socket> Connection<S> {
     }
 
     /// There is room, or the wait is over for another reason, which the next send finds out.
-    pub(super) fn has_room(&mut self) {
+    pub(super) fn room_came(&mut self) {
         self.room = Room::Plenty;
     }
 
@@ -272,7 +272,7 @@ impl<S: Socket> Connection<S> {
                 After::GoOn
             }
             Errno::ENOBUFS | Errno::ENOMEM => {
-                self.not_before = Some(now + CONFIRM_WAIT_MIN);
+                self.not_before = Some(now + SEND_RETRY);
                 After::GoOn
             }
             errno => After::Broken(errno),

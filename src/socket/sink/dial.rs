@@ -4,9 +4,9 @@
 //! tried again. Lives here: that order, and what each endpoint is given time for. Never here: sockets, clocks, what is sent.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Pace};
 use crate::kernel::Address;
 use crate::limits::{RECONNECT_MIN, RETURN_AFTER};
 
@@ -75,12 +75,12 @@ impl Dialer {
     }
 
     /// It could not be connected to, or its connection broke. One that had done its work is tried again at once.
-    pub(super) fn failed(&mut self, endpoint: usize, proven: bool, longest: Duration, now: Instant) {
+    pub(super) fn failed(&mut self, endpoint: usize, proven: bool, pace: Pace, now: Instant) {
         let candidate = &mut self.candidates[endpoint];
         if proven {
             candidate.backoff.reset();
         }
-        candidate.not_before = now + candidate.backoff.next(longest);
+        candidate.not_before = now + candidate.backoff.next(pace);
     }
 
     /// The best endpoint before `used`, and from when on it may be tried while that works.
@@ -99,8 +99,7 @@ impl Dialer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LONGEST: Duration = Duration::from_secs(5);
+    use crate::limits::RECONNECT_MAX;
 
     fn dialer(now: Instant) -> Dialer {
         let endpoint = |port: u16| {
@@ -118,11 +117,11 @@ mod tests {
         let now = Instant::now();
         let mut dialer = dialer(now);
         assert_eq!(dialer.choose(now), Choice::Dial(0));
-        dialer.failed(0, false, LONGEST, now + LONGEST);
+        dialer.failed(0, false, Pace::Steady, now + RECONNECT_MAX);
         assert_eq!(dialer.choose(now), Choice::Dial(1));
-        dialer.failed(1, false, LONGEST, now + LONGEST);
-        dialer.failed(2, false, LONGEST, now + LONGEST);
-        assert!(matches!(dialer.choose(now), Choice::Wait(at) if at >= now + LONGEST));
+        dialer.failed(1, false, Pace::Steady, now + RECONNECT_MAX);
+        dialer.failed(2, false, Pace::Steady, now + RECONNECT_MAX);
+        assert!(matches!(dialer.choose(now), Choice::Wait(at) if at >= now + RECONNECT_MAX));
         dialer.hurry(now);
         assert_eq!(dialer.choose(now), Choice::Dial(0));
     }
@@ -132,9 +131,9 @@ mod tests {
         let now = Instant::now();
         let mut dialer = dialer(now);
         let first = dialer.address(0).clone();
-        dialer.failed(0, false, LONGEST, now);
+        dialer.failed(0, false, Pace::Steady, now);
         assert_ne!(*dialer.address(0), first);
-        dialer.failed(0, false, LONGEST, now);
+        dialer.failed(0, false, Pace::Steady, now);
         assert_eq!(*dialer.address(0), first);
     }
 
@@ -144,7 +143,7 @@ mod tests {
         let mut dialer = dialer(now);
         assert_eq!(dialer.better(0, now), None);
         assert_eq!(dialer.better(2, now), Some((0, now + RETURN_AFTER)));
-        dialer.failed(0, false, LONGEST, now + 2 * RETURN_AFTER);
+        dialer.failed(0, false, Pace::Steady, now + 2 * RETURN_AFTER);
         assert_eq!(dialer.better(2, now), Some((1, now + RETURN_AFTER)));
     }
 }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use nix::errno::Errno;
 use tracing::{info, warn};
 
-use super::{Pace, Turn};
-use crate::backoff::Backoff;
+use super::Turn;
+use crate::backoff::{Backoff, Pace};
 use crate::kernel::{CompletionOf, Event, Gather, Kernel, Token, Waits};
-use crate::limits::{RECONNECT_MAX, RECONNECT_MAX_DRAINING, RECONNECT_MIN};
+use crate::limits::RECONNECT_MIN;
 use crate::socket::send_queue::SendQueue;
 
 /// A link into a file.
@@ -128,7 +128,9 @@ impl<K: Kernel> FileSink<K> {
                     Ok(_) => self.failed(Errno::EIO, now),
                     Err(errno) => self.failed(errno, now),
                 }
-                self.pass_on();
+                if !self.is_closed() {
+                    self.pass_on();
+                }
             }
             // It says nothing about its target.
             Event::Canceled => {}
@@ -151,16 +153,9 @@ impl<K: Kernel> FileSink<K> {
         self.at_rest(None);
     }
 
-    /// The others' turn, unless they would go on in the middle of a message. Of a link that is broken no more will come. One that
-    /// was given up passes nothing on: the time of the others is up too.
+    /// The others' turn, unless they would go on in the middle of a message. Of a link that is broken no more will come.
     fn pass_on(&mut self) {
-        let is_over = match self.state {
-            State::Ready { .. } | State::Awaiting { .. } | State::Writing { .. } => {
-                self.queue.is_at_boundary()
-            }
-            State::Broken(_) => true,
-            State::GivingUp | State::Closed => false,
-        };
+        let is_over = matches!(self.state, State::Broken(_)) || self.queue.is_at_boundary();
         if let Some(turn) = self.turn.as_mut().filter(|_| is_over) {
             turn.pass_on();
         }
@@ -187,8 +182,7 @@ impl<K: Kernel> FileSink<K> {
         if self.backoff.failures() == 0 {
             warn!(sink = self.name, %errno, "cannot be written to; trying again, nothing is lost meanwhile");
         }
-        let longest = if self.pace == Pace::Hurried { RECONNECT_MAX_DRAINING } else { RECONNECT_MAX };
-        let not_before = now + self.backoff.next(longest);
+        let not_before = now + self.backoff.next(self.pace);
         self.at_rest(Some(not_before));
     }
 
@@ -205,9 +199,17 @@ impl<K: Kernel> FileSink<K> {
 
     /// What is whole in the file counts as delivered, the rest as abandoned.
     fn end(&mut self) {
+        // The others may still have time. Before it is forgotten how far this one came.
+        self.pass_on();
         self.queue.rewind(self.queue.sent_bytes());
         self.queue.abandon();
         self.state = State::Closed;
+    }
+
+    /// Its reactor broke: what it has is abandoned as it is, and the others go on.
+    pub(super) fn abandon(&mut self) {
+        self.pass_on();
+        self.queue.abandon();
     }
 
     pub(super) fn hurry(&mut self, now: Instant) {
@@ -247,4 +249,80 @@ fn may_pass(errno: Errno) -> bool {
             | Errno::ENOBUFS
             | Errno::ECANCELED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+    use crate::ledger::{Ledger, Way};
+    use crate::limits::MAX_IN_FLIGHT_MIN;
+    use crate::message::{Framing, Run};
+    use crate::ring::{Doorbell, Ring, Support};
+    use crate::socket::sink::shared_turn;
+
+    const OWNER: u8 = 7;
+
+    fn link(turn: &Doorbell, file: File) -> FileSink<Ring<u8>> {
+        let end = |end: &OwnedFd| Rc::new(end.try_clone().unwrap());
+        let turn = Turn::new(end(&turn.heard), end(&turn.rung));
+        FileSink::new(OWNER, "file".to_owned(), Rc::new(file.into()), Waits::Anywhere, Some(turn))
+    }
+
+    fn push(link: &mut FileSink<Ring<u8>>, ledger: &Ledger) {
+        let (head, body) = (Bytes::new(), Bytes::from_static(b"a line\n"));
+        let ticket = ledger.admit(Way { source: 0, sink: 0 }, 1, body.len());
+        link.queue_mut().push(
+            Run { head, body, messages: 1, framing: Framing::Line },
+            ticket,
+            Instant::now(),
+        );
+    }
+
+    /// Acts on what the kernel says until it is so.
+    fn go_on(
+        ring: &mut Ring<u8>,
+        link: &mut FileSink<Ring<u8>>,
+        is_so: impl Fn(&FileSink<Ring<u8>>) -> bool,
+    ) {
+        let (mut completions, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+        while !is_so(link) {
+            assert!(Instant::now() < deadline, "it hangs");
+            ring.park(Some(Duration::from_millis(10)), Duration::ZERO, 0).unwrap();
+            ring.reap(&mut completions);
+            completions.drain(..).for_each(|completion| link.handle(completion, Instant::now()));
+        }
+    }
+
+    fn is_free(turn: &Doorbell) -> bool {
+        let mut heard = [PollFd::new(turn.heard.as_fd(), PollFlags::POLLIN)];
+        poll(&mut heard, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    #[test]
+    fn one_that_is_given_up_while_it_writes_passes_its_turn_on() {
+        let (ledger, turn) = (Ledger::new(1, 1), shared_turn().unwrap());
+        let mut ring = Ring::new(Support::detect().unwrap(), MAX_IN_FLIGHT_MIN).unwrap();
+        for ends in [FileSink::give_up, |link: &mut FileSink<_>, _: &mut Ring<u8>| link.abandon()] {
+            let mut link = link(&turn, tempfile::tempfile().unwrap());
+            push(&mut link, &ledger);
+            link.flush(&mut ring, Instant::now());
+            go_on(&mut ring, &mut link, |link| matches!(link.state, State::Ready { .. }));
+            link.flush(&mut ring, Instant::now());
+            assert!(matches!(link.state, State::Writing { .. }) && !is_free(&turn));
+            ends(&mut link, &mut ring);
+            if matches!(link.state, State::GivingUp) {
+                go_on(&mut ring, &mut link, FileSink::is_closed);
+            }
+            assert!(is_free(&turn), "the others would wait for it until their time is up");
+            std::mem::forget(link.turn.take());
+        }
+    }
 }

@@ -42,15 +42,6 @@ pub struct Terms {
     pub payload_only: bool,
 }
 
-/// How urgent the relay is; a drain cuts waits short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// Waits are as long as is polite.
-    Steady,
-    /// The exit waits for this link.
-    Hurried,
-}
-
 impl<K: Kernel> SinkLink<K> {
     /// What it has yet to send or to confirm.
     pub fn queue(&self) -> &SendQueue {
@@ -133,6 +124,14 @@ impl<K: Kernel> SinkLink<K> {
         match self {
             SinkLink::Remote(link) => link.close(kernel, now),
             SinkLink::File(link) => link.close(kernel),
+        }
+    }
+
+    /// Its reactor broke: what it has is abandoned, without a word to the kernel.
+    pub fn abandon(&mut self) {
+        match self {
+            SinkLink::Remote(link) => link.queue_mut().abandon(),
+            SinkLink::File(link) => link.abandon(),
         }
     }
 

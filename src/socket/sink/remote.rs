@@ -10,18 +10,17 @@
 
 use std::fmt::Display;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use tracing::{info, warn};
 
+use super::Terms;
 use super::connection::{After, Connection, Sent};
 use super::dial::{Choice, Dialer, Endpoint};
-use super::{Pace, Terms};
+use crate::backoff::Pace;
 use crate::kernel::{Address, CompletionOf, Event, Gather, Kernel, Token};
-use crate::limits::{
-    CONNECT_TIMEOUT, PAUSE_LOG_EVERY, PEER_CLOSE_GRACE, RECONNECT_MAX, RECONNECT_MAX_DRAINING, RETURN_GRACE,
-};
+use crate::limits::{CONNECT_TIMEOUT, NOTICE_EVERY, PEER_CLOSE_GRACE, RETURN_GRACE};
 use crate::socket::send_queue::SendQueue;
 
 /// A link to one endpoint at a time, the first of several that is healthy.
@@ -180,7 +179,7 @@ impl<K: Kernel> RemoteSink<K> {
             let (sink, to) = (&self.terms.name, self.dialer.name(endpoint));
             warn!(sink, to, %error, "not connected; trying again, nothing is lost meanwhile");
         }
-        self.dialer.failed(endpoint, false, self.longest_wait(), now);
+        self.dialer.failed(endpoint, false, self.pace, now);
         self.wait_until(kernel, now);
     }
 
@@ -231,7 +230,7 @@ impl<K: Kernel> RemoteSink<K> {
         let Some((endpoint, _)) = self.return_at().filter(|(_, at)| *at <= now) else { return };
         match self.attempt(kernel, endpoint, None, now) {
             Ok(attempt) => self.spare = Spare::Trying(attempt),
-            Err(_) => self.dialer.failed(endpoint, false, self.longest_wait(), now),
+            Err(_) => self.dialer.failed(endpoint, false, self.pace, now),
         }
     }
 
@@ -261,7 +260,7 @@ impl<K: Kernel> RemoteSink<K> {
             Event::Connected(result) => self.connected(kernel, completion.token, result, now),
             Event::Sent(result, gather) => self.sent(kernel, completion.token, result, gather, now),
             Event::Watched(result) => self.watched(kernel, result, now),
-            Event::HasRoom(_) => self.has_room(kernel, now),
+            Event::HasRoom(_) => self.room_came(kernel, now),
             Event::Canceled => {}
             Event::Accepted(_)
             | Event::Received(_)
@@ -281,20 +280,21 @@ impl<K: Kernel> RemoteSink<K> {
         }
         let State::Connecting(attempt) = &self.state else { return };
         debug_assert_eq!(attempt.token, token, "a link has two attempts at most");
-        let (endpoint, socket) = (attempt.endpoint, attempt.socket.clone());
+        let (endpoint, socket, timed_out) = (attempt.endpoint, attempt.socket.clone(), attempt.cancelled);
         if self.after_ending != AfterEnding::ConnectAgain {
             return self.finish(None);
         }
         match result {
             Ok(()) => self.open(kernel, endpoint, socket, now),
-            Err(Errno::ECANCELED) => self.not_connected(kernel, endpoint, &"connecting timed out", now),
+            // A connect that waits in a worker of the kernel ends with EINTR.
+            Err(_) if timed_out => self.not_connected(kernel, endpoint, &"connecting timed out", now),
             Err(errno) => self.not_connected(kernel, endpoint, &errno, now),
         }
     }
 
     fn spare_connected(&mut self, attempt: Attempt<K::Socket>, result: Result<(), Errno>, now: Instant) {
         let Attempt { endpoint, socket, .. } = attempt;
-        if self.after_ending != AfterEnding::ConnectAgain {
+        if !self.is_needed() {
             return;
         }
         match result {
@@ -304,7 +304,7 @@ impl<K: Kernel> RemoteSink<K> {
                     connection.await_confirmations(self.pace, now);
                 }
             }
-            Err(_) => self.dialer.failed(endpoint, false, self.longest_wait(), now),
+            Err(_) => self.dialer.failed(endpoint, false, self.pace, now),
         }
     }
 
@@ -342,15 +342,15 @@ impl<K: Kernel> RemoteSink<K> {
         self.finish_ending(kernel, now);
     }
 
-    fn has_room(&mut self, kernel: &mut K, now: Instant) {
+    fn room_came(&mut self, kernel: &mut K, now: Instant) {
         if let State::Open(connection) | State::Ending(connection) = &mut self.state {
-            connection.has_room();
+            connection.room_came();
         }
         self.finish_ending(kernel, now);
     }
 
     fn complain(&mut self, messages: u32, now: Instant) {
-        if self.complained.is_none_or(|at| now >= at + PAUSE_LOG_EVERY) {
+        if self.complained.is_none_or(|at| now >= at + NOTICE_EVERY) {
             self.complained = Some(now);
             let sink = &self.terms.name;
             warn!(
@@ -400,8 +400,9 @@ impl<K: Kernel> RemoteSink<K> {
         connection.settle_confirmed(&mut self.queue);
         let (endpoint, proven) = (connection.endpoint, connection.is_proven(now));
         self.finish(Some(connection));
-        if self.is_needed() {
-            self.go_on(kernel, endpoint, proven, now);
+        match self.is_needed() {
+            true => self.go_on(kernel, endpoint, proven, now),
+            false => self.drop_spare(kernel),
         }
     }
 
@@ -415,20 +416,13 @@ impl<K: Kernel> RemoteSink<K> {
         match std::mem::replace(&mut self.spare, Spare::None) {
             Spare::Ready { endpoint, socket, .. } => self.open(kernel, endpoint, socket, now),
             Spare::Trying(attempt) => {
-                self.dialer.failed(endpoint, proven, self.longest_wait(), now);
+                self.dialer.failed(endpoint, proven, self.pace, now);
                 self.state = State::Connecting(attempt);
             }
             Spare::None => {
-                self.dialer.failed(endpoint, proven, self.longest_wait(), now);
+                self.dialer.failed(endpoint, proven, self.pace, now);
                 self.wait_until(kernel, now);
             }
-        }
-    }
-
-    fn longest_wait(&self) -> Duration {
-        match self.pace {
-            Pace::Steady => RECONNECT_MAX,
-            Pace::Hurried => RECONNECT_MAX_DRAINING,
         }
     }
 
@@ -477,16 +471,21 @@ impl<K: Kernel> RemoteSink<K> {
 
     fn leave(&mut self, kernel: &mut K, after_ending: AfterEnding, now: Instant) {
         self.after_ending = after_ending;
-        match &self.spare {
-            Spare::None => {}
-            Spare::Trying(attempt) => kernel.cancel(self.owner, attempt.token),
-            Spare::Ready { .. } => self.spare = Spare::None,
-        }
+        self.drop_spare(kernel);
         match &self.state {
             State::Waiting { .. } => self.finish(None),
             State::Connecting(attempt) => kernel.cancel(self.owner, attempt.token),
             State::Open(_) => self.end_connection(kernel, now, &"the relay ends"),
             State::Ending(_) | State::Closed => {}
+        }
+    }
+
+    /// No other connection is needed any more. An attempt is gone once the kernel has let go of it.
+    fn drop_spare(&mut self, kernel: &mut K) {
+        match &mut self.spare {
+            Spare::None => {}
+            Spare::Trying(attempt) => attempt.cancel(kernel, self.owner),
+            Spare::Ready { .. } => self.spare = Spare::None,
         }
     }
 }
@@ -497,8 +496,13 @@ impl<S> Attempt<S> {
     }
 
     fn give_up_when_due<K: Kernel>(&mut self, kernel: &mut K, owner: K::Owner, now: Instant) {
-        if self.deadline <= now && !self.cancelled {
-            self.cancelled = true;
+        if self.deadline <= now {
+            self.cancel(kernel, owner);
+        }
+    }
+
+    fn cancel<K: Kernel>(&mut self, kernel: &mut K, owner: K::Owner) {
+        if !std::mem::replace(&mut self.cancelled, true) {
             kernel.cancel(owner, self.token);
         }
     }

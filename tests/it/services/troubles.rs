@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Backlog, EMPTY, House, Kind, relay};
+use slackwater::load::{self, Place};
+use slackwater::message::Framing;
+use socket2::{Domain, Socket, Type};
+
+use super::{Backlog, EMPTY, House, Kind, http_address, relay};
 use crate::support::servers::messages::{assert_each_once, numbers};
 use crate::support::servers::nginx::Nginx;
 use crate::support::servers::process::Server;
@@ -329,4 +333,25 @@ fn what_no_queue_has_is_abandoned_at_the_deadline_and_said_so() {
     drop(stream);
     let end = relay.terminate();
     assert_eq!((end.code(), end.book("abandoned")), (3, 2), "{:#?}", end.log);
+}
+
+/// Somebody posts on and on, and reads no answer: everything is delivered, and not all of it can be told.
+#[test]
+fn a_client_that_reads_no_answers_does_not_hold_the_drain_beyond_its_deadline() {
+    let sink = load::listen(Place::loopback(), Framing::Line).unwrap();
+    let relay = relay("http://127.0.0.1:0/in?timeout=60s", &sink.place().to_string());
+    let relay = relay.args(&["--drain-timeout", "1s"]).start();
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(2048).unwrap();
+    client.connect(&http_address(&relay).into()).unwrap();
+    client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut client = TcpStream::from(client);
+    let requests = "POST /in HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\nhello".repeat(200);
+    while client.write_all(requests.as_bytes()).is_ok() {}
+    eventually("everything is delivered", || relay.book("in_flight") == 0);
+    let begun = Instant::now();
+    let end = relay.terminate();
+    assert!(begun.elapsed() < HANG.min(DEADLINE + SPARE));
+    assert_eq!((end.code(), end.book("delivered")), (0, end.book("received")), "{:#?}", end.log);
+    drop(client);
 }
