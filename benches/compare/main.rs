@@ -17,14 +17,17 @@ mod process;
 mod relays;
 mod results;
 mod stop;
+mod targets;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
-use cases::{CASES, STOPS};
+use cases::{CASES, Case, STOPS, Stop};
 use record::Choice;
 use references::byte_pipe::{self, Order};
 use relays::Relay;
@@ -32,13 +35,14 @@ use results::{Results, Sample};
 
 /// Measures relays side by side.
 #[derive(Parser)]
+#[command(name = "scripts/compare")]
 struct Arguments {
     /// How often each case is measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     rounds: usize,
     /// How long each measurement takes, in seconds.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    seconds: Duration,
     /// The processor to bind the sink to, from 0 on; else the scheduler chooses. Our relay's one reactor is on the first.
     #[arg(long, value_name = "PROCESSOR")]
     sink_on: Option<usize>,
@@ -59,7 +63,23 @@ enum Reference {
     Tokio { from: SocketAddr, to: SocketAddr },
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Between a tenth of one and a minute.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write a number from 0.1 to 60".to_owned())
+}
+
+fn main() -> ExitCode {
+    match begin_as_asked() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn begin_as_asked() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     match arguments.reference {
         Some(Reference::BytePipe { from, to }) => byte_pipe::run(from, to, Order::AsEnded)?,
@@ -71,30 +91,47 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let &Arguments { rounds, seconds, sink_on, ref choice, .. } = arguments;
+    let (cases, stops) = chosen(&choice.only)?;
+    let into = choice.folder()?;
+    process::begin_on(sink_on, || Ok(()))?;
     process::end_with_parent()?;
     process::raise_descriptor_limit()?;
     relays::install()?;
-    let &Arguments { rounds, seconds, sink_on, .. } = arguments;
-    let mut results = Results::new(rounds, seconds, sink_on);
-    let duration = Duration::from_secs_f64(seconds);
+    let mut results = Results::new(rounds, seconds.as_secs_f64(), sink_on);
     for round in 1..=rounds {
-        for case in CASES.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
+        for case in &cases {
             for relay in order_of(round, case.relays) {
                 begin(&mut results, round, case.name, relay);
-                take(&mut results, round, case.name, relay, measure::run(case, relay, duration, sink_on));
+                take(&mut results, round, case.name, relay, measure::run(case, relay, seconds, sink_on));
             }
         }
-        for case in STOPS.iter().filter(|case| case.name.contains(&arguments.choice.only)) {
+        for case in &stops {
             for relay in order_of(round, case.relays) {
                 begin(&mut results, round, case.name, relay);
                 take(&mut results, round, case.name, relay, stop::run(case, relay, sink_on));
             }
         }
     }
-    results.write(&arguments.choice.into)?;
-    plots::draw(&results, &arguments.choice.into)?;
+    if results.is_empty() {
+        return Err("nothing could be measured; why not is said above".into());
+    }
+    results.write(&into)?;
+    plots::draw(&results, &into)?;
     eprintln!("{}", results.targets_as_text());
     Ok(())
+}
+
+/// The cases with that in their name.
+fn chosen(only: &str) -> Result<(Vec<&'static Case>, Vec<&'static Stop>), String> {
+    let cases: Vec<_> = CASES.iter().filter(|case| case.name.contains(only)).collect();
+    let stops: Vec<_> = STOPS.iter().filter(|stop| stop.name.contains(only)).collect();
+    if cases.is_empty() && stops.is_empty() {
+        let names = CASES.iter().map(|case| case.name).chain(STOPS.iter().map(|stop| stop.name));
+        let names = names.collect::<Vec<_>>().join("\n  ");
+        return Err(format!("no case has `{only}` in its name; there are\n  {names}"));
+    }
+    Ok((cases, stops))
 }
 
 /// The relays in a round's own order, which is the same in each run.

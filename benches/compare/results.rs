@@ -1,6 +1,6 @@
-//! What was measured, and what of it was aimed at.
+//! What was measured.
 //!
-//! Lives here: medians, ratios, the targets, JSON and Markdown. Never here: measuring, drawing.
+//! Lives here: medians, ratios, JSON and Markdown. Never here: measuring, drawing, what is aimed at.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,15 +11,10 @@ use std::path::Path;
 use serde::Serialize;
 use slackwater::load::Latency;
 
-use crate::cases::{
-    BULK, BULK_1K, BULK_BOUNDED, CROWD, CROWD_BOUNDED, CROWD_SETTLED, IDLE, PACED, SINGLE, STOP_FLOOD,
-    STOP_IDLE, STOP_PACED, UDP, UDP_FLOOD,
-};
+use crate::cases::{STOP_FLOOD, STOP_IDLE, STOP_PACED};
 use crate::record;
-use crate::relays::{
-    BYTE_PIPE, BYTE_PIPE_IN_TURN, GATHER, HAPROXY, NGINX, NGINX_UDP, OCTET, QUICK, RSYSLOG, RSYSLOG_UDP,
-    Relay, SLACKWATER, SLACKWATER_UDP, SLEEP, SOCAT_UDP, SYSLOG_NG, TOKIO, TWO_CORES, WRITTEN,
-};
+use crate::relays::{BYTE_PIPE, QUICK, Relay, SLACKWATER};
+use crate::targets::{TARGETS, Target};
 
 /// One measurement; what a case does not show is not there.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -83,193 +78,6 @@ pub struct Results {
     cases: BTreeMap<&'static str, BTreeMap<&'static str, Vec<Sample>>>,
 }
 
-/// What a ratio or a figure may be at most.
-struct Target {
-    what: &'static str,
-    /// Of ours, or of the byte pipe in its place.
-    value: fn(&Results, Relay) -> Option<f64>,
-    at_most: f64,
-    /// Whether the byte pipe's says what the kernel alone takes of it.
-    has_floor: bool,
-}
-
-const TARGETS: &[Target] = &[
-    Target {
-        what: "bulk 256 B, CPU a message / byte pipe",
-        value: |of, ours| of.between(BULK, CPU, ours, BYTE_PIPE),
-        at_most: 1.15,
-        has_floor: false,
-    },
-    Target {
-        what: "bulk 256 B, CPU a message / byte pipe in turn",
-        value: |of, ours| of.between(BULK, CPU, ours, BYTE_PIPE_IN_TURN),
-        at_most: 1.15,
-        has_floor: false,
-    },
-    Target {
-        what: "bulk 1 KiB, CPU a message / byte pipe",
-        value: |of, ours| of.between(BULK_1K, CPU, ours, BYTE_PIPE),
-        at_most: 1.15,
-        has_floor: false,
-    },
-    Target {
-        what: "bulk 1 KiB, CPU a message / byte pipe in turn",
-        value: |of, ours| of.between(BULK_1K, CPU, ours, BYTE_PIPE_IN_TURN),
-        at_most: 1.15,
-        has_floor: false,
-    },
-    Target {
-        what: "bulk 256 B of 128 KiB each, CPU a message / byte pipe",
-        value: |of, ours| of.between(BULK_BOUNDED, CPU, ours, BYTE_PIPE),
-        at_most: 1.15,
-        has_floor: false,
-    },
-    Target {
-        what: "bulk 256 B, CPU a message / tokio",
-        value: |of, ours| of.best_ratio(BULK, CPU, ours, &[TOKIO]),
-        at_most: 0.62,
-        has_floor: true,
-    },
-    Target {
-        what: "bulk 1 KiB, CPU a message / tokio",
-        value: |of, ours| of.best_ratio(BULK_1K, CPU, ours, &[TOKIO]),
-        at_most: 0.62,
-        has_floor: true,
-    },
-    Target {
-        what: "bulk 256 B, CPU a message / haproxy, nginx",
-        value: |of, ours| of.best_ratio(BULK, CPU, ours, &[HAPROXY, NGINX]),
-        at_most: 0.85,
-        has_floor: true,
-    },
-    Target {
-        what: "bulk 1 KiB, CPU a message / haproxy, nginx",
-        value: |of, ours| of.best_ratio(BULK_1K, CPU, ours, &[HAPROXY, NGINX]),
-        at_most: 0.85,
-        has_floor: true,
-    },
-    Target {
-        what: "bulk 256 B, CPU a message / rsyslog, syslog-ng",
-        value: |of, ours| of.best_ratio(BULK, CPU, ours, &[RSYSLOG, SYSLOG_NG]),
-        at_most: 0.08,
-        has_floor: true,
-    },
-    Target {
-        what: "bulk 1 KiB, CPU a message / rsyslog, syslog-ng",
-        value: |of, ours| of.best_ratio(BULK_1K, CPU, ours, &[RSYSLOG, SYSLOG_NG]),
-        at_most: 0.08,
-        has_floor: true,
-    },
-    Target {
-        what: "line to octet / line to line, CPU a message",
-        value: |of, _| of.between(BULK, CPU, OCTET, SLACKWATER),
-        at_most: 1.6,
-        has_floor: false,
-    },
-    Target {
-        what: "paced, p50 / best of haproxy, nginx, tokio",
-        value: |of, ours| of.best_ratio(PACED, P50, ours, &[HAPROXY, NGINX, TOKIO]),
-        at_most: 1.05,
-        has_floor: true,
-    },
-    Target {
-        what: "paced, p99 / best of haproxy, nginx, tokio",
-        value: |of, ours| of.best_ratio(PACED, P99, ours, &[HAPROXY, NGINX, TOKIO]),
-        at_most: 1.05,
-        has_floor: true,
-    },
-    Target {
-        what: "paced with gather = 200us, CPU a message / haproxy",
-        value: |of, _| of.between(PACED, CPU, GATHER, HAPROXY),
-        at_most: 0.5,
-        has_floor: false,
-    },
-    Target {
-        what: "one message a write, CPU a message / best of haproxy, nginx, tokio",
-        value: |of, ours| of.best_ratio(SINGLE, CPU, ours, &[HAPROXY, NGINX, TOKIO]),
-        at_most: 0.8,
-        has_floor: true,
-    },
-    Target {
-        what: "acked / written, CPU a message",
-        value: |of, _| of.between(BULK, CPU, SLACKWATER, WRITTEN),
-        at_most: 1.03,
-        has_floor: false,
-    },
-    Target {
-        what: "two reactors / one, CPU a message",
-        value: |of, _| of.between(BULK, CPU, TWO_CORES, SLACKWATER),
-        at_most: 1.05,
-        has_floor: false,
-    },
-    Target {
-        what: "1,000 connections / 16, CPU a message",
-        value: |of, ours| Some(of.median(CROWD, ours, CPU)? / of.median(BULK, ours, CPU)?),
-        at_most: 1.15,
-        has_floor: true,
-    },
-    Target {
-        what: "1,000 connections, settled / 16, CPU a message",
-        value: |of, ours| Some(of.median(CROWD_SETTLED, ours, CPU)? / of.median(BULK, ours, CPU)?),
-        at_most: 1.15,
-        has_floor: true,
-    },
-    Target {
-        what: "1,000 connections of 128 KiB each / 16, CPU a message",
-        value: |of, ours| Some(of.median(CROWD_BOUNDED, ours, CPU)? / of.median(BULK, ours, CPU)?),
-        at_most: 1.15,
-        has_floor: true,
-    },
-    Target {
-        what: "peak RSS, bulk over 1,000 connections, MB",
-        value: |of, _| of.median(CROWD, SLACKWATER, RSS),
-        at_most: 14.0,
-        has_floor: false,
-    },
-    Target {
-        what: "peak RSS, 9,000 idle connections, MB",
-        value: |of, _| of.median(IDLE, SLACKWATER, RSS),
-        at_most: 24.0,
-        has_floor: false,
-    },
-    Target {
-        what: "datagrams 256 B, CPU each / best of socat, nginx, rsyslog",
-        value: |of, _| of.best_ratio(UDP, CPU, SLACKWATER_UDP, &[SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP]),
-        at_most: 0.5,
-        has_floor: false,
-    },
-    Target {
-        what: "datagrams 256 B in full flow, CPU each / best of socat, nginx, rsyslog",
-        value: |of, _| of.best_ratio(UDP_FLOOD, CPU, SLACKWATER_UDP, &[SOCAT_UDP, NGINX_UDP, RSYSLOG_UDP]),
-        at_most: 0.5,
-        has_floor: false,
-    },
-    Target {
-        what: "TERM to exit, idle, beyond that of sleep, ms",
-        value: |of, _| Some(of.median(STOP_IDLE, SLACKWATER, EXIT)? - of.median(STOP_IDLE, SLEEP, EXIT)?),
-        at_most: 1.0,
-        has_floor: false,
-    },
-    Target {
-        what: "TERM to exit, paced, ms",
-        value: |of, _| of.median(STOP_PACED, SLACKWATER, EXIT),
-        at_most: 2.0,
-        has_floor: false,
-    },
-    Target {
-        what: "TERM to exit, flooded, receive_buffer 256 KiB, linger 0s, ms",
-        value: |of, _| of.median(STOP_FLOOD, QUICK, EXIT),
-        at_most: 25.0,
-        has_floor: false,
-    },
-    Target {
-        what: "acknowledged messages lost at TERM, in all",
-        value: |of, _| of.lost(),
-        at_most: 0.0,
-        has_floor: false,
-    },
-];
-
 impl Results {
     pub fn new(rounds: usize, seconds: f64, sink_on: Option<usize>) -> Results {
         Results {
@@ -286,6 +94,11 @@ impl Results {
     pub fn add(&mut self, round: usize, case: &'static str, relay: &'static str, mut sample: Sample) {
         sample.round = round;
         self.cases.entry(case).or_default().entry(relay).or_default().push(sample);
+    }
+
+    /// Whether nothing could be measured.
+    pub fn is_empty(&self) -> bool {
+        self.cases.is_empty()
     }
 
     /// What one round alone gave.
@@ -312,18 +125,18 @@ impl Results {
         record::median(samples.iter().map(figure).collect::<Option<_>>()?)
     }
 
-    fn between(&self, case: &str, figure: Figure, relay: Relay, other: Relay) -> Option<f64> {
+    pub fn between(&self, case: &str, figure: Figure, relay: Relay, other: Relay) -> Option<f64> {
         Some(self.median(case, relay, figure)? / self.median(case, other, figure)?)
     }
 
     /// Ours by the best of others.
-    fn best_ratio(&self, case: &str, figure: Figure, ours: Relay, others: &[Relay]) -> Option<f64> {
+    pub fn best_ratio(&self, case: &str, figure: Figure, ours: Relay, others: &[Relay]) -> Option<f64> {
         let others = others.iter().filter_map(|relay| self.median(case, *relay, figure));
         Some(self.median(case, ours, figure)? / others.min_by(f64::total_cmp)?)
     }
 
     /// Messages that any stop of ours lost.
-    fn lost(&self) -> Option<f64> {
+    pub fn lost(&self) -> Option<f64> {
         let stops = [STOP_IDLE, STOP_PACED, STOP_FLOOD];
         let ours = stops
             .iter()
@@ -336,7 +149,8 @@ impl Results {
 
     /// Writes compare.json and compare.md.
     ///
-    /// Errors: as creating a folder and writing files.
+    /// # Errors
+    /// As creating a folder and writing files.
     pub fn write(&self, into: &Path) -> io::Result<()> {
         fs::create_dir_all(into)?;
         fs::write(into.join("compare.json"), serde_json::to_vec_pretty(self)?)?;
@@ -393,22 +207,36 @@ impl Results {
         }
     }
 
-    /// The targets as a Markdown table, of which only those that were measured.
+    /// How many of the targets that were measured are met, and a Markdown table of them and of what explains them.
     pub fn targets_as_text(&self) -> String {
-        let mut text =
-            "| target | at most | measured | | in a single round | the byte pipe |\n|---|---:|---:|---|---:|---:|\n".to_owned();
         let rounds: Vec<_> = (1..=self.rounds).map(|round| self.of_round(round)).collect();
-        for Target { what, value, at_most, has_floor } in TARGETS {
-            if let Some(ours) = value(self, SLACKWATER) {
-                let verdict = if ours <= *at_most { "met" } else { "**missed**" };
-                let alone: Vec<_> = rounds.iter().filter_map(|round| value(round, SLACKWATER)).collect();
-                let alone = self.range(&alone);
-                let floor = if *has_floor { value(self, BYTE_PIPE) } else { None };
-                let floor = floor.map_or(String::new(), |floor| format!("{floor:.3}"));
-                let _ = writeln!(text, "| {what} | {at_most} | {ours:.3} | {verdict} | {alone} | {floor} |");
-            }
+        let (mut rows, mut met, mut all) = (String::new(), 0, 0);
+        for target in TARGETS {
+            let Some(ours) = (target.value)(self, SLACKWATER) else { continue };
+            let is_met = ours <= target.at_most;
+            all += usize::from(target.counts);
+            met += usize::from(target.counts && is_met);
+            let _ = writeln!(rows, "{}", self.row(target, ours, is_met, &rounds));
         }
-        text
+        format!(
+            "{met} of {all} are met; what stands in parentheses explains others, and is none.\n\n\
+             | target | at most | measured | | in a single round | the byte pipe |\n|---|---:|---:|---|---:|---:|\n{rows}"
+        )
+    }
+
+    fn row(&self, target: &Target, ours: f64, is_met: bool, rounds: &[Results]) -> String {
+        let Target { what, at_most, value, has_floor, counts } = target;
+        let verdict = match (counts, is_met) {
+            (true, true) => "met",
+            (true, false) => "**missed**",
+            (false, true) => "(met)",
+            (false, false) => "(missed)",
+        };
+        let alone: Vec<_> = rounds.iter().filter_map(|round| value(round, SLACKWATER)).collect();
+        let alone = self.range(&alone);
+        let floor = if *has_floor { value(self, BYTE_PIPE) } else { None };
+        let floor = floor.map_or(String::new(), |floor| format!("{floor:.3}"));
+        format!("| {what} | {at_most} | {ours:.3} | {verdict} | {alone} | {floor} |")
     }
 
     /// The least and the most of what the rounds gave, and of how many, where some gave nothing.

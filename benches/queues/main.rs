@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         serde_json::to_writer(std::io::stdout(), &bare::run(queue, &url, messages)?)?;
         return Ok(());
     }
+    let into = arguments.choice.folder()?;
     let mut results = Results::new(arguments.rounds, arguments.messages);
     let servers = Servers::start();
     let queues = || Queue::ALL.into_iter().filter(|queue| queue.name().contains(&arguments.choice.only));
@@ -75,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    results.write(&arguments.choice.into)?;
+    results.write(&into)?;
     eprintln!("{}", results.as_markdown());
     Ok(())
 }

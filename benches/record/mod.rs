@@ -5,6 +5,7 @@
 
 mod provenance;
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -16,12 +17,38 @@ pub struct Choice {
     /// Only what has this in its name.
     #[arg(long, default_value = "")]
     pub only: String,
-    /// Folder for the results.
-    #[arg(long, default_value = "benches/results")]
-    pub into: PathBuf,
+    /// Folder for the results [default: benches/results, of all that is measured].
+    #[arg(long)]
+    into: Option<PathBuf>,
     /// `cargo bench` adds this.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Choice {
+    /// Where the results go, ready to be written to: found out before anything is measured.
+    ///
+    /// # Errors
+    /// That a part would replace the results of everything; as creating a folder and a file.
+    pub fn folder(&self) -> Result<PathBuf, String> {
+        let folder = match (&self.into, self.only.is_empty()) {
+            (Some(folder), _) => folder.clone(),
+            (None, true) => PathBuf::from("benches/results"),
+            (None, false) => {
+                return Err(
+                    "--only would replace the results of everything by a part\nremedy: name another folder with --into"
+                        .to_owned(),
+                );
+            }
+        };
+        let probed = fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+        probed.map(|_| folder.clone()).map_err(|error| {
+            format!(
+                "cannot write into {}: {error}\nremedy: name a folder that may be written to with --into",
+                folder.display()
+            )
+        })
+    }
 }
 
 /// The middle one, or of two the greater; `None` of none.
