@@ -35,7 +35,7 @@ use results::{Results, Sample};
 
 /// Measures relays side by side.
 #[derive(Parser)]
-#[command(name = "scripts/compare")]
+#[command(name = "scripts/compare", bin_name = "scripts/compare")]
 struct Arguments {
     /// How often each case is measured.
     #[arg(long, default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
