@@ -11,9 +11,9 @@ use crate::message::Run;
 
 /// The messages of a run by the link that `pick` names for each: one run for each link, in which they keep their order.
 ///
-/// Copies nothing where all go to one link and the run `may_share` its bytes with others; else each link's are copied together, so
+/// Copies nothing where all go to one link and the run `owns_buffer`, the one that it came in; else each link's are copied together, so
 /// that one that is slow does not hold what is for others.
-pub fn partition(run: Run, may_share: bool, mut pick: impl FnMut(&[u8]) -> usize) -> Vec<(usize, Run)> {
+pub fn partition(run: Run, owns_buffer: bool, mut pick: impl FnMut(&[u8]) -> usize) -> Vec<(usize, Run)> {
     let mut parts: Vec<(usize, Vec<Range<usize>>)> = Vec::new();
     for frame in frames(&run) {
         let link = pick(&payload(&run, &frame));
@@ -23,18 +23,18 @@ pub fn partition(run: Run, may_share: bool, mut pick: impl FnMut(&[u8]) -> usize
         }
     }
     match &parts[..] {
-        [(only, _)] if may_share => vec![(*only, run)],
+        [(only, _)] if owns_buffer => vec![(*only, run)],
         _ => parts.into_iter().map(|(link, wires)| (link, copied(&run, &wires))).collect(),
     }
 }
 
 /// The run cut into stretches of messages for which `pick` names the same links, in order.
 ///
-/// Copies nothing where there is one stretch and the run `may_share` its bytes with others; else each stretch is a copy, so that links
+/// Copies nothing where there is one stretch and the run `owns_buffer`, the one that it came in; else each stretch is a copy, so that links
 /// that are slow do not hold what is for others.
 pub fn segments(
     run: Run,
-    may_share: bool,
+    owns_buffer: bool,
     mut pick: impl FnMut(&[u8]) -> Vec<usize>,
 ) -> Vec<(Vec<usize>, Run)> {
     let mut stretches: Vec<(Vec<usize>, Vec<Range<usize>>)> = Vec::new();
@@ -46,7 +46,7 @@ pub fn segments(
         }
     }
     match &stretches[..] {
-        [(links, _)] if may_share => vec![(links.clone(), run)],
+        [(links, _)] if owns_buffer => vec![(links.clone(), run)],
         _ => stretches.into_iter().map(|(links, wires)| (links, copied(&run, &wires))).collect(),
     }
 }
@@ -94,16 +94,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_for_one_link_is_copied_only_where_it_shares_its_bytes() {
-        for may_share in [true, false] {
+    fn a_run_for_one_link_is_copied_unless_it_owns_its_buffer() {
+        for owns_buffer in [true, false] {
             let whole = run();
             let body = whole.body.as_ptr();
-            let parts = partition(whole.clone(), may_share, |_| 3);
+            let parts = partition(whole.clone(), owns_buffer, |_| 3);
             assert_eq!((parts.len(), parts[0].0, parts[0].1.messages), (1, 3, 4));
-            assert_eq!(parts[0].1.body.as_ptr() == body, may_share);
-            let cut = segments(whole, may_share, |_| vec![1, 2]);
+            assert_eq!(parts[0].1.body.as_ptr() == body, owns_buffer);
+            let cut = segments(whole, owns_buffer, |_| vec![1, 2]);
             assert_eq!((cut.len(), &cut[0].0[..], cut[0].1.messages), (1, &[1, 2][..], 4));
-            assert_eq!(cut[0].1.body.as_ptr() == body, may_share);
+            assert_eq!(cut[0].1.body.as_ptr() == body, owns_buffer);
             assert_eq!((text(&parts[0].1), text(&cut[0].1)), (text(&run()), text(&run())));
         }
     }
